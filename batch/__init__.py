@@ -1,0 +1,1 @@
+"""texbatch: a manifest in, pictures, a report and an exact bill out."""

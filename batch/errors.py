@@ -1,0 +1,130 @@
+"""Every error texbatch raises on purpose, and the exit code each one ends a command with.
+
+TexbatchError
+├── UsageError               2   bad usage, manifest or settings: nothing was sent
+│   └── ManifestError        2   the problems found in a manifest, all of them
+├── FolderError              2   the output folder cannot be used as it is
+│   └── FolderBusy           6   another run holds it, or the file system cannot lock
+├── RunStopped               3   the service refused us as a whole: key, credits, model gone
+├── IllegalMove             70   our own bug: a transition that is not in the table
+├── JobError                     raised by the public client, for one job
+│   ├── SubmitFailed         3   the submit was not accepted
+│   ├── JobFailed            1   the service ran the job and it failed
+│   └── JobRunning           7   the deadline passed; carries the request id
+├── NoAnswer                     one request ended without a usable answer: nobody knows what it did
+│   └── NotDelivered             one request certainly never reached the service
+└── ServiceError             3   an answer the client cannot use
+
+Rule: a message names the place, the reason and the remedy. No message ever contains an API key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch.model import Problem
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 3
+EXIT_UNKNOWN = 4
+EXIT_BUSY = 6
+EXIT_ROWS_LEFT = 7
+EXIT_CAP = 8
+EXIT_INTERNAL = 70
+
+
+class TexbatchError(Exception):
+    """Something texbatch can name."""
+
+    exit_code: int = EXIT_INTERNAL
+
+
+class UsageError(TexbatchError):
+    """The command, a setting or a manifest is wrong; nothing was sent."""
+
+    exit_code = EXIT_USAGE
+
+
+class ManifestError(UsageError):
+    """A manifest has problems; `problems` lists all of them, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class FolderError(TexbatchError):
+    """The output folder cannot be used as it is; nothing in it was changed."""
+
+    exit_code = EXIT_USAGE
+
+
+class FolderBusy(FolderError):
+    """Another run holds the output folder, or its file system cannot lock."""
+
+    exit_code = EXIT_BUSY
+
+
+class RunStopped(TexbatchError):
+    """The service refuses us as a whole; what is not sent stays planned."""
+
+    exit_code = EXIT_STOPPED
+
+
+class IllegalMove(TexbatchError):
+    """A state change that is not in the table; nothing was written."""
+
+
+class NoAnswer(TexbatchError):
+    """A request ended without a usable answer; the service may have acted on it."""
+
+    exit_code = EXIT_STOPPED
+
+
+class NotDelivered(NoAnswer):
+    """A request certainly never reached the service: no connection could be made."""
+
+
+class ServiceError(TexbatchError):
+    """The service gave an answer that cannot be used."""
+
+    exit_code = EXIT_STOPPED
+
+
+class JobError(TexbatchError):
+    """One job of the public client did not end with a picture."""
+
+
+class SubmitFailed(JobError):
+    """The submit was not accepted; the message says whether it may have been billed."""
+
+    exit_code = EXIT_STOPPED
+
+
+class JobFailed(JobError):
+    """The service ran the job and reports it as failed; failed jobs are not billed."""
+
+    exit_code = EXIT_SOME_FAILED
+
+    def __init__(self, request_id: str, reason: str) -> None:
+        super().__init__(f"job {request_id} failed: {reason}")
+        self.request_id = request_id
+        self.reason = reason
+
+
+class JobRunning(JobError):
+    """The deadline passed while the job was still running; poll `request_id` again within the hour."""
+
+    exit_code = EXIT_ROWS_LEFT
+
+    def __init__(self, request_id: str, waited_s: float) -> None:
+        super().__init__(
+            f"job {request_id} was still running after {waited_s:.0f} s; it stays billed: wait for it again"
+        )
+        self.request_id = request_id
+        self.waited_s = waited_s

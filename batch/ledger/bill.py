@@ -1,0 +1,140 @@
+"""What the report, the summary and `status` read from the ledger: rows, counts, money. It changes nothing.
+
+Money is what the service named for each finished job, summed over the events, so work that was paid for and then
+replaced or found unusable stays on the bill.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batch.ledger.states import AT_RISK, REPORTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batch.ledger.store import Ledger
+    from batch.parameters import Scalar
+
+MICRO = 1_000_000
+"""Micro-dollars in a dollar."""
+
+TOP_ERRORS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A row of the current manifest with its outcome; `outcome` holds every column of jobs, None where unknown."""
+
+    id: str
+    status: str
+    cells: Mapping[str, str]
+    parameters: Mapping[str, Scalar]
+    files: Mapping[str, str]
+    output: str | None
+    payload_key: str
+    outcome: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The folder's figures: rows of the current manifest by reported status, and micro-dollars over its whole life.
+
+    `at_risk` is what perhaps paid or paid work without a picture on disk may have cost, None when no price is known.
+    """
+
+    rows: int
+    statuses: Mapping[str, int]
+    spent: int
+    at_risk: int | None
+    errors: tuple[tuple[str, int, str], ...]
+
+
+def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
+    """Yield every row of the current manifest, in its order, one at a time."""
+    for row in ledger.connection.execute(
+        "SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, j.* FROM rows r JOIN jobs j USING (job) "
+        "WHERE r.position IS NOT NULL ORDER BY r.position"
+    ):
+        yield ReportRow(
+            id=row["id"],
+            status=REPORTED.get(row["state"], row["state"]),
+            cells=json.loads(row["cells"]),
+            parameters=json.loads(row["parameters"]),
+            files=json.loads(row["files"]),
+            output=row["kept_output"] if row["kept_job"] == row["job"] else None,
+            payload_key=row["payload_key"],
+            outcome=dict(row),
+        )
+
+
+def columns(ledger: Ledger) -> list[str]:
+    """Return the manifest's own columns, in order."""
+    names: list[str] = json.loads(ledger.meta("columns") or "[]")
+    return names
+
+
+def price(ledger: Ledger) -> int | None:
+    """Return what a job last cost in this folder, in micro-dollars, or None."""
+    row = ledger.connection.execute(
+        "SELECT cost FROM events WHERE seq = (SELECT max(seq) FROM events WHERE cost IS NOT NULL)"
+    ).fetchone()
+    return row["cost"] if row else None
+
+
+def spent(ledger: Ledger) -> int:
+    """Return what this folder's jobs have cost so far, in micro-dollars."""
+    total: int = ledger.connection.execute("SELECT coalesce(sum(cost), 0) FROM events").fetchone()[0]
+    return total
+
+
+def already_done(ledger: Ledger) -> int:
+    """Return what the selected rows' saved pictures have cost, in micro-dollars: each job once."""
+    total: int = ledger.connection.execute(
+        "SELECT coalesce(sum(cost), 0) FROM jobs WHERE state='saved' AND job IN (SELECT job FROM rows WHERE selected)"
+    ).fetchone()[0]
+    return total
+
+
+def statuses(ledger: Ledger, *, selected_only: bool = False) -> dict[str, int]:
+    """Count the current manifest's rows by reported status."""
+    counts: dict[str, int] = {}
+    for row in ledger.connection.execute(
+        "SELECT j.state AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
+        "WHERE r.position IS NOT NULL AND (r.selected OR NOT ?) GROUP BY j.state",
+        (selected_only,),
+    ):
+        status = REPORTED.get(row["state"], row["state"])
+        counts[status] = counts.get(status, 0) + row["n"]
+    return counts
+
+
+def bill(ledger: Ledger) -> Bill:
+    """Add the folder up."""
+    counts = statuses(ledger)
+    marks = ",".join("?" * len(AT_RISK))
+    risky: int = ledger.connection.execute(
+        f"SELECT count(*) FROM jobs WHERE state IN ({marks})", AT_RISK
+    ).fetchone()[0]
+    known = price(ledger)
+    errors = ledger.connection.execute(
+        "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM rows r JOIN jobs j USING (job) "
+        "WHERE r.position IS NOT NULL AND j.error_class IS NOT NULL AND j.state <> 'saved' "
+        "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
+        (TOP_ERRORS,),
+    )
+    return Bill(
+        rows=sum(counts.values()),
+        statuses=counts,
+        spent=spent(ledger),
+        at_risk=0 if risky == 0 else None if known is None else risky * known,
+        errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
+    )
+
+
+def last_run(ledger: Ledger) -> Mapping[str, Any] | None:
+    """Return the last run's line, or None when there was none."""
+    row = ledger.connection.execute("SELECT * FROM runs ORDER BY started_at DESC LIMIT 1").fetchone()
+    return dict(row) if row else None

@@ -1,0 +1,145 @@
+"""Which job is carried next, and the ledger's side of each step of its journey.
+
+Order: what is paid and not yet on disk first, least time left first; then saved pictures that another row wants
+too; then planned work in manifest order. Each question reads a bounded number of rows, so the feed holds nothing
+that grows with the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch.ledger.states import IN_FLIGHT, Event, State
+from batch.ledger.store import LOCAL_SERVICE
+from batch.model import Target, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch.ledger.store import Ledger
+
+PAGE = 64  # jobs read at a time
+
+_IN_FLIGHT = f"""
+SELECT job, coalesce(submitted_at, 0) AS a, job AS b FROM jobs
+WHERE state IN ({", ".join(f"'{state}'" for state in IN_FLIGHT)}) AND run_id IS NOT :run
+  AND (coalesce(submitted_at, 0), job) > (:a, :b)
+ORDER BY a, b LIMIT :page
+"""
+
+_WANTED = """
+SELECT DISTINCT r.job AS job, 0 AS a, r.job AS b FROM rows r JOIN jobs j USING (job)
+WHERE r.selected AND r.position IS NOT NULL AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output)
+  AND j.state = 'saved' AND r.job > :b
+ORDER BY b LIMIT :page
+"""
+
+_PLANNED = """
+SELECT r.job AS job, 0 AS a, r.position AS b FROM rows r JOIN jobs j USING (job)
+WHERE r.position > :b AND r.selected AND j.state = 'planned'
+  AND NOT EXISTS (SELECT 1 FROM rows e WHERE e.job = r.job AND e.selected AND e.position < r.position)
+ORDER BY b LIMIT :page
+"""
+
+
+class Feed:
+    """The jobs of this run, each once, in the order they are to be carried."""
+
+    def __init__(self) -> None:
+        self._questions = [_IN_FLIGHT, _WANTED, _PLANNED]
+        self._a, self._b = -1.0, -1
+
+    def page(self, ledger: Ledger) -> list[Task]:
+        """Return the next jobs, at most PAGE; an empty list when there are no more."""
+        while self._questions:
+            found = ledger.connection.execute(
+                self._questions[0], {"run": ledger.run_id, "a": self._a, "b": self._b, "page": PAGE}
+            ).fetchall()
+            if found:
+                self._a, self._b = found[-1]["a"], found[-1]["b"]
+                return [task(ledger, row["job"]) for row in found]
+            self._questions.pop(0)
+            self._a, self._b = -1.0, -1
+        return []
+
+
+def task(ledger: Ledger, job: int) -> Task:
+    """Return one job as it stands."""
+    row = ledger.connection.execute("SELECT * FROM jobs WHERE job=?", (job,)).fetchone()
+    wanting = ledger.connection.execute(
+        "SELECT id, output, files, kept_job, kept_output, position FROM rows WHERE job=? ORDER BY position",
+        (job,),
+    ).fetchall()
+    files: dict[str, Path] = {}
+    for want in wanting:
+        files |= {content: Path(path) for content, path in json.loads(want["files"]).items()}
+    return Task(
+        job=job,
+        key=row["payload_key"],
+        state=row["state"],
+        targets=tuple(
+            Target(want["id"], want["output"], want["kept_output"])
+            for want in wanting
+            if want["position"] is not None
+            and (want["kept_job"], want["kept_output"]) != (job, want["output"])
+        ),
+        sources=tuple(
+            want["kept_output"] for want in wanting if want["kept_job"] == job and want["kept_output"]
+        ),
+        parameters=json.loads(row["parameters"]),
+        files=files,
+        request_id=row["request_id"],
+        output_url=row["output_url"],
+        submitted_at=row["submitted_at"],
+        sha256=row["sha256"],
+    )
+
+
+def kept(ledger: Ledger, task: Task) -> None:
+    """Write down that the task's picture now lies at each of its targets; runs inside `atomic`."""
+    ledger.connection.executemany(
+        "UPDATE rows SET kept_job=?, kept_output=? WHERE id=? AND job=?",
+        [(task.job, target.output, target.id, task.job) for target in task.targets],
+    )
+
+
+def forget_missing(ledger: Ledger, exists: Callable[[str], bool]) -> int:
+    """Forget saved pictures that are no longer in the folder; return how many. Runs inside `atomic`."""
+    missing = [
+        (row["row"],)
+        for row in ledger.connection.execute(
+            "SELECT row, kept_output FROM rows WHERE kept_output IS NOT NULL"
+        )
+        if not exists(row["kept_output"])
+    ]
+    ledger.connection.executemany("UPDATE rows SET kept_job=NULL, kept_output=NULL WHERE row=?", missing)
+    return len(missing)
+
+
+def recover(ledger: Ledger) -> int:
+    """Settle what a dead run left behind; runs inside `atomic`; return how many jobs became unknown.
+
+    `sending` was interrupted: unknown, it may have been accepted. A local service has forgotten everything that
+    was under way and nothing was paid: its jobs go back to planned.
+    """
+    local = ledger.meta("service") == LOCAL_SERVICE
+    states = (State.SENDING, *(IN_FLIGHT if local else ()))
+    jobs = ledger.connection.execute(
+        f"SELECT job FROM jobs WHERE state IN ({','.join('?' * len(states))})",
+        states,
+    ).fetchall()
+    for row in jobs:
+        if local:
+            ledger.move(row["job"], Event.RESTART)
+        else:
+            ledger.move(
+                row["job"],
+                Event.LOSE,
+                error_class="interrupted",
+                error="The run ended while this row's request was on its way; it may have been accepted and billed.",
+            )
+    if local:
+        ledger.connection.execute("DELETE FROM uploads")
+    return 0 if local else len(jobs)

@@ -1,0 +1,207 @@
+"""The ledger file: opening it, binding it to one service, and the one way a job's state changes.
+
+Rules:
+- `atomic` is the only place that begins, commits or rolls back. WAL with synchronous=FULL: a commit is on disk
+  when it returns, so a killed process or a power cut loses nothing that was committed.
+- `move` is the only statement that writes `jobs.state`; it writes the event in the same transaction.
+- A ledger of another service, of a newer texbatch, or a file that is no ledger is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Self
+
+from batch.errors import FolderError, IllegalMove
+from batch.ledger.states import Event, State, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+APPLICATION_ID = 0x7465_7862  # "texb", in the file's header: tells a ledger from any other SQLite file
+SCHEMA_VERSION = 1
+LOCAL_SERVICE = "local"
+
+_FACTS = frozenset(
+    {
+        "request_id", "submitted_at", "completed_at", "output_url", "cost", "http_status", "error_class", "error",
+        "queue_s", "inference_s", "total_s", "sha256", "width", "height",
+    }
+)  # fmt: skip
+
+_FORGET = (
+    "request_id=NULL, submitted_at=NULL, completed_at=NULL, output_url=NULL, cost=NULL, http_status=NULL, "
+    "error_class=NULL, error=NULL, queue_s=NULL, inference_s=NULL, total_s=NULL, sha256=NULL, width=NULL, height=NULL"
+)
+
+
+class Ledger:
+    """One open ledger. Synchronous; every call runs on the thread that owns it for that moment (see desk.py)."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, clock: Callable[[], float]) -> None:
+        self.connection = connection
+        self.path = path
+        self.clock = clock
+        self.run_id: str | None = None
+
+    @classmethod
+    def create_or_open(cls, path: Path, *, service: str, clock: Callable[[], float] = time.time) -> Ledger:
+        """Open the folder's ledger for writing, made when there is none, and bind it to `service`.
+
+        Raises FolderError when the file is foreign, damaged, newer, or bound to another service.
+        """
+        ledger = cls(_connect(path, read_only=False), path, clock)
+        try:
+            ledger._prepare(service)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def read(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """Open an existing ledger for reading only, also while a run writes it; raises FolderError."""
+        if not path.is_file():
+            raise FolderError(f"{path}: there is no ledger here. Give the folder that `run --out` wrote.")
+        ledger = cls(_connect(path, read_only=True), path, clock)
+        try:
+            ledger._check_header()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def atomic(self) -> Iterator[sqlite3.Connection]:
+        """Run the block in one transaction: all of it is on disk afterwards, or nothing."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def _prepare(self, service: str) -> None:
+        if self._pragma("application_id") == 0 and not self._tables():
+            schema = resources.files("batch.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
+            # executescript commits whatever is open, so the script carries its own transaction.
+            self.connection.executescript(
+                f"BEGIN IMMEDIATE;\n{schema}\n"
+                f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={SCHEMA_VERSION};\nCOMMIT;"
+            )
+            with self.atomic():
+                self.set_meta("service", service)
+        self._check_header()
+        bound = self.meta("service")
+        if bound is None:  # killed between the two transactions above
+            with self.atomic():
+                self.set_meta("service", service)
+        elif bound != service:
+            raise FolderError(
+                f"{self.path.parent}: belongs to {_describe(bound)}, this run is for {_describe(service)}. "
+                f"Use another --out folder{', or add --local' if bound == LOCAL_SERVICE else ''}."
+            )
+
+    def _check_header(self) -> None:
+        try:
+            application, version = self._pragma("application_id"), self._pragma("user_version")
+            foreign = application != APPLICATION_ID or not self._tables()
+        except sqlite3.DatabaseError as exc:
+            raise FolderError(
+                f"{self.path}: is damaged or no ledger ({exc}). Move it away, or restore it."
+            ) from exc
+        if foreign:
+            raise FolderError(f"{self.path}: is not a texbatch ledger. Move it away, or use another folder.")
+        if version > SCHEMA_VERSION:
+            raise FolderError(
+                f"{self.path}: was written by a newer texbatch (schema {version}). Upgrade texbatch."
+            )
+
+    def _tables(self) -> int:
+        count: int = self.connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type='table'"
+        ).fetchone()[0]
+        return count
+
+    def _pragma(self, name: str) -> int:
+        value: int = self.connection.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+    def meta(self, name: str) -> str | None:
+        """Return a remembered value, or None."""
+        found = self.connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        return found["value"] if found else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Remember a value under a name."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def move(self, job: int, event: Event, *, detail: str | None = None, **facts: Any) -> State:
+        """Move one job by one event, with the facts that came with it, and append the event; return the new state.
+
+        Must run inside `atomic`. Raises IllegalMove, and writes nothing, when the table has no such transition.
+        """
+        unknown = facts.keys() - _FACTS
+        if unknown:
+            raise TypeError(f"not facts of a job: {sorted(unknown)}")
+        row = self.connection.execute(
+            "SELECT state, attempts, request_id FROM jobs WHERE job=?", (job,)
+        ).fetchone()
+        if row is None:
+            raise IllegalMove(f"there is no job {job}; nothing was changed")
+        state = step(State(row["state"]), event)
+        attempt = row["attempts"] + (event is Event.RESERVE)
+        changes = [f"{name}=:{name}" for name in facts]
+        if state is State.PLANNED and event not in {Event.THROTTLE, Event.BOUNCE}:
+            changes.insert(0, _FORGET)
+        self.connection.execute(
+            f"UPDATE jobs SET {', '.join(['state=:_state', 'attempts=:_attempt', 'run_id=:_run', *changes])} "
+            "WHERE job=:_job",
+            {**facts, "_state": state, "_attempt": attempt, "_run": self.run_id, "_job": job},
+        )
+        self.connection.execute(
+            "INSERT INTO events (job, attempt, event, state, at, detail, request_id, cost, run_id) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                job, attempt, event, state, self.clock(), detail or facts.get("error"),
+                facts.get("request_id") or row["request_id"], facts.get("cost"), self.run_id,
+            ),
+        )  # fmt: skip
+        return state
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the file with every setting it needs; the only place that knows them."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA temp_store=FILE")  # a manifest of any length on its way in
+        if not read_only:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise FolderError(f"{path}: this file system cannot hold a ledger (journal mode {mode}).")
+            connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error as exc:
+        raise FolderError(f"{path}: cannot be opened as a ledger ({exc}).") from exc
+    return connection
+
+
+def _describe(service: str) -> str:
+    return "the local service (--local)" if service == LOCAL_SERVICE else service

@@ -1,0 +1,152 @@
+"""What a row is at each stage of its journey: one frozen type a stage.
+
+Problem  what is wrong with a manifest, and where
+Row      a line of a manifest, as read
+Payload  a row expanded and checked: what will be sent, under which name, known by which key
+Task     a payload taken from the ledger, ready to be carried to the end
+Result   what the service says of a finished job
+Picture  the bytes of a finished picture, looked at and found good
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batch.parameters import Scalar
+
+KEY_PREFIX = "tb1-"
+CONTENT_PREFIX = "sha256:"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a manifest: place, reason, remedy.
+
+    `row` is the line of a text file as an editor counts it (1-based), or the number of the YAML row;
+    None when the whole file is meant. A warning does not stop a run.
+    """
+
+    file: str
+    row: int | None
+    column: str | None
+    reason: str
+    remedy: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.row, self.column) if part is not None)
+        return f"{place}: {'warning: ' if self.warning else ''}{self.reason} {self.remedy}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a manifest, as read: `cells` in the manifest's column order, values not yet typed."""
+
+    number: int
+    cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A row expanded and checked.
+
+    `parameters` holds every parameter of the model, defaults filled in; a local image stands there as
+    `sha256:<hex>` of its bytes, and `files` maps that text to the file. `cells` are the row's own columns that
+    are no parameters. `output` is the picture's path below `images/`, with forward slashes. `derived_id` says
+    that the manifest gave no id and it was made from the row's content.
+    """
+
+    number: int
+    id: str
+    derived_id: bool
+    output: str
+    parameters: Mapping[str, Scalar]
+    files: Mapping[str, Path]
+    cells: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """The identity of this work: see `payload_key`."""
+        return payload_key(self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one row wants its picture: `output` below `images/`; `kept` is what lies there for it now, if anything."""
+
+    id: str
+    output: str
+    kept: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One job taken from the ledger: `parameters` and `files` as in Payload, `state` as in the ledger.
+
+    `targets` are the rows that share this job and have no picture of it yet; none when no row wants it any more.
+    `sources` are files below `images/` that already hold the finished picture. `request_id`, `output_url` and
+    `submitted_at` (seconds since the epoch, UTC) are known from the state accepted on, `sha256` once it was saved.
+    """
+
+    job: int
+    key: str
+    state: str
+    targets: tuple[Target, ...]
+    sources: tuple[str, ...]
+    parameters: Mapping[str, Scalar]
+    files: Mapping[str, Path]
+    request_id: str | None
+    output_url: str | None
+    submitted_at: float | None
+    sha256: str | None
+
+    @property
+    def name(self) -> str:
+        """What a log calls this job: the id of its first row, or its key."""
+        return self.targets[0].id if self.targets else self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the service says of a COMPLETED job: a URL or the picture itself, and the service's own figures.
+
+    Times in seconds; cost in micro-dollars, None where the service named none.
+    """
+
+    output: str
+    cost: int | None
+    queue_s: float | None
+    inference_s: float | None
+    total_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The bytes of a finished picture that decode to the asked format; pixels, never 0."""
+
+    data: bytes
+    width: int
+    height: int
+    sha256: str
+
+
+def payload_key(parameters: Mapping[str, Scalar]) -> str:
+    """Return the identity of a piece of work: "tb1-" + SHA-256 (hex) of the canonical JSON of all parameters.
+
+    Canonical: keys sorted, no spaces, UTF-8. Local images stand as `sha256:<hex of their bytes>`, so a renamed
+    file is the same work and an edited one is not. `base64` is left out: it changes the way, not the picture.
+    """
+    canonical = json.dumps(
+        {name: value for name, value in parameters.items() if name != "base64"},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    return KEY_PREFIX + hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""How fast: slots for jobs in flight, and one gate that a 429 closes for everybody.
+
+A 429 is one shared episode, not N private sleeps: the first one closes the gate until the announced reset, later
+ones of the same closure only extend it, and when it opens a few requests at a time feel their way (`width`).
+A 429 is not billed, so one is spent per window instead of predicting the limit. Submits always pass the gate;
+GETs do once a 429 has been seen on a GET, and then a result goes before a status and a status before a submit.
+`Gate` decides, on times handed in; `Pace` waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from batch.remote.verdicts import Throttled
+
+MARGIN_S = 0.3  # after the announced reset
+NO_HEADER_S = 5.0  # a 429 that does not say until when
+LONGEST_S = 65.0  # a reset read against our own clock is believed up to here
+WINDOW_S = 60.0
+WIDEST = 8
+SHARE = 15  # one request at once for every so many accepted in the last window
+
+
+class Turn(IntEnum):
+    """What a request is for; the smaller goes first."""
+
+    RESULT = 0
+    STATUS = 1
+    SUBMIT = 2
+
+
+class Gate:
+    """When the next request may go, and how many at once; times are seconds on one monotonic clock."""
+
+    def __init__(self) -> None:
+        self.opens_at = 0.0
+        self.counts_gets = False
+        self.throttles = 0
+        self._accepted: deque[float] = deque(maxlen=WIDEST * SHARE)
+
+    def accepted(self, now: float) -> None:
+        """Take note of a request that the service let through."""
+        self._accepted.append(now)
+
+    def throttled(self, now: float, wait_s: float | None, *, on_get: bool) -> None:
+        """Close for `wait_s` seconds from now (None: the answer did not say); only ever extends a closure."""
+        self.throttles += 1
+        self.counts_gets = self.counts_gets or on_get
+        self.opens_at = max(self.opens_at, now + (NO_HEADER_S if wait_s is None else wait_s + MARGIN_S))
+
+    def width(self, now: float) -> int:
+        """How many requests may be under way at once, 1 … WIDEST."""
+        if not self.throttles:
+            return WIDEST
+        while self._accepted and self._accepted[0] < now - WINDOW_S:
+            self._accepted.popleft()
+        return min(max(len(self._accepted) // SHARE, 1), WIDEST)
+
+
+def cool_down(reply: Throttled, local_now: float) -> float | None:
+    """Seconds until the announced reset, 0 … ; None when the answer names none.
+
+    The reset is read against the answer's own Date header, so a skewed clock on either side cancels out; without
+    one, against our clock (epoch seconds), and then believed up to LONGEST_S only. Retry-After is honoured too.
+    """
+    if reply.reset_at is not None:
+        if reply.date is not None:
+            return max(reply.reset_at - reply.date, 0.0)
+        return min(max(reply.reset_at - local_now, 0.0), LONGEST_S)
+    return reply.retry_after
+
+
+class Pace:
+    """The waiting: `slot` for a job in flight, `turn` for one request."""
+
+    def __init__(self, concurrency: int, gate: Gate | None = None) -> None:
+        self.gate = gate or Gate()
+        self.concurrency = concurrency
+        self._slots = anyio.Semaphore(concurrency)
+        self._busy = 0
+        self._order = itertools.count()
+        self._waiting: list[tuple[Turn, int, anyio.Event]] = []
+        self._changed = anyio.Event()
+
+    def __repr__(self) -> str:
+        busy = self.concurrency - self._slots.value
+        cooling = self.gate.opens_at - anyio.current_time()
+        return f"<Pace {busy}/{self.concurrency} in flight{f', cooling {cooling:.1f}s' if cooling > 0 else ''}>"
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the `concurrency` places for a job in flight."""
+        async with self._slots:
+            yield
+
+    @asynccontextmanager
+    async def turn(self, kind: Turn) -> AsyncIterator[None]:
+        """Wait until a request of this kind may go, and hold its place in the gate until it is answered."""
+        if kind is not Turn.SUBMIT and not self.gate.counts_gets:
+            yield
+            return
+        called = anyio.Event()
+        entry = (kind, next(self._order), called)
+        heapq.heappush(self._waiting, entry)
+        self._wake()
+        try:
+            await called.wait()
+        except BaseException:
+            if called.is_set():
+                self._leave()
+            else:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+            raise
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def throttled(self, reply: Throttled, local_now: float, *, on_get: bool = False) -> None:
+        """Close the gate as the 429 says."""
+        self.gate.throttled(anyio.current_time(), cool_down(reply, local_now), on_get=on_get)
+        self._wake()
+
+    def accepted(self) -> None:
+        """Tell the gate that a request was let through."""
+        self.gate.accepted(anyio.current_time())
+
+    async def serve(self) -> None:
+        """Call waiters forward, as the gate allows; runs beside the work until cancelled."""
+        while True:
+            self._changed = anyio.Event()
+            now = anyio.current_time()
+            if now >= self.gate.opens_at:
+                while self._waiting and self._busy < self.gate.width(now):
+                    heapq.heappop(self._waiting)[2].set()
+                    self._busy += 1
+                await self._changed.wait()
+            else:
+                with anyio.move_on_after(self.gate.opens_at - now):
+                    await self._changed.wait()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()

@@ -53,8 +53,9 @@ class UsageError(TexbatchError):
 class ManifestError(UsageError):
     """A manifest has problems; `problems` lists all of them, in file order."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, problems: Sequence[Problem], dropped: int = 0) -> None:
+        more = [f"… and {dropped} more"] if dropped else []
+        super().__init__("\n".join([*map(str, problems), *more]))
         self.problems = tuple(problems)
 
 

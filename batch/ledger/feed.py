@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 PAGE = 64  # jobs read at a time
 
+_IN_FLIGHT_LIST = ", ".join(f"'{state}'" for state in IN_FLIGHT)
+
 _IN_FLIGHT = f"""
 SELECT job, coalesce(submitted_at, 0) AS a, job AS b FROM jobs
-WHERE state IN ({", ".join(f"'{state}'" for state in IN_FLIGHT)}) AND run_id IS NOT :run
+WHERE state IN ({_IN_FLIGHT_LIST}) AND run_id IS NOT :run
   AND (coalesce(submitted_at, 0), job) > (:a, :b)
 ORDER BY a, b LIMIT :page
 """
@@ -63,6 +65,17 @@ class Feed:
             self._questions.pop(0)
             self._a, self._b = -1.0, -1
         return []
+
+
+def open_jobs(ledger: Ledger) -> int:
+    """Count the jobs that the feed will yield."""
+    total: int = ledger.connection.execute(
+        f"SELECT (SELECT count(*) FROM jobs WHERE state IN ({_IN_FLIGHT_LIST})) + "
+        "(SELECT count(DISTINCT r.job) FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL "
+        "AND (j.state = 'planned' OR "
+        "(j.state = 'saved' AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output))))"
+    ).fetchone()[0]
+    return total
 
 
 def task(ledger: Ledger, job: int) -> Task:

@@ -95,7 +95,9 @@ class Pace:
     def __repr__(self) -> str:
         busy = self.concurrency - self._slots.value
         cooling = self.gate.opens_at - anyio.current_time()
-        return f"<Pace {busy}/{self.concurrency} in flight{f', cooling {cooling:.1f}s' if cooling > 0 else ''}>"
+        return (
+            f"<Pace {busy}/{self.concurrency} in flight{f', cooling {cooling:.1f}s' if cooling > 0 else ''}>"
+        )
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

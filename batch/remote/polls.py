@@ -40,7 +40,9 @@ class PollLearner:
         self._scale = 1.0
 
     def __repr__(self) -> str:
-        learned = f"q10 {self._quantile(0.1):.1f}s q90 {self._quantile(0.9):.1f}s" if self._ready else "learning"
+        learned = (
+            f"q10 {self._quantile(0.1):.1f}s q90 {self._quantile(0.9):.1f}s" if self._ready else "learning"
+        )
         return f"<PollLearner {learned}>"
 
     @property

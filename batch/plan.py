@@ -1,0 +1,163 @@
+"""From a manifest to a plan: read, expanded and checked in one pass, then compared with what the ledger knows.
+
+Everything that can be wrong is found here, before a credit is spent, and told all at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batch.errors import ManifestError
+from batch.intake import expand, fold_name, open_manifest, own_columns
+from batch.ledger.stage import Stage
+from batch.model import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from batch.config import RunSettings
+    from batch.folder import OutputFolder
+    from batch.intake import PictureCache
+    from batch.ledger.store import Ledger
+
+CHUNK = 1000  # rows that live as Python objects at a time
+MOST_PROBLEMS = 10_000
+
+
+@dataclass
+class Survey:
+    """What one pass over a manifest found; `dropped` problems beyond MOST_PROBLEMS are only counted."""
+
+    columns: tuple[str, ...] = ()
+    rows: int = 0
+    own: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    dropped: int = 0
+
+    def note(self, problem: Problem) -> None:
+        """Take in one problem."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.dropped += not problem.warning
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that stop a run."""
+        return [problem for problem in self.problems if not problem.warning]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """The problems that do not."""
+        return [problem for problem in self.problems if problem.warning]
+
+    def raise_for_errors(self) -> None:
+        """Raise ManifestError with every problem, when one of them stops a run."""
+        if self.errors:
+            raise ManifestError(self.problems, dropped=self.dropped)
+
+
+def survey(
+    path: Path, parameters: Mapping[str, str], name: str, stage: Stage, seen: PictureCache | None = None
+) -> Survey:
+    """Read the manifest into `stage`; return what was found. Problems of the file as a whole are found too."""
+    found = Survey()
+    try:
+        manifest = open_manifest(path)
+    except ManifestError as exc:
+        for problem in exc.problems:
+            found.note(problem)
+        return found
+    found.columns, found.own = own_columns(manifest), manifest.texbatch_own
+    items = expand(manifest, overrides=parameters, name_template=name, seen=seen)
+    while chunk := list(itertools.islice(items, CHUNK)):
+        for item in chunk:
+            if isinstance(item, Problem):
+                found.note(item)
+        stage.add((item for item in chunk if not isinstance(item, Problem)), fold_name)
+    stage.index()
+    found.rows = len(stage)
+    for problem in stage.clashes(str(manifest.path)):
+        found.note(problem)
+    if not found.rows and not found.errors:
+        found.note(Problem(str(path), None, None, "has no rows.", "Nothing will be sent.", warning=True))
+    return found
+
+
+def validate(path: Path, parameters: Mapping[str, str], name: str) -> Survey:
+    """Check a manifest without a folder and without the network."""
+    with scratch() as connection:
+        return survey(path, parameters, name, Stage(connection))
+
+
+@contextmanager
+def scratch() -> Iterator[sqlite3.Connection]:
+    """Open a database of our own that SQLite keeps in a temporary file and deletes."""
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def check_against_folder(
+    path: Path, stage: Stage, folder: OutputFolder, settings: RunSettings, *, merge: bool
+) -> None:
+    """Find what is wrong with the staged rows in this folder; raises ManifestError with all of it.
+
+    Ids asked for with --only that no row has, rows to merge that the folder does not know, and pictures in the
+    folder that texbatch did not write.
+    """
+    problems = []
+    if settings.only:
+        problems += [
+            Problem(str(path), None, "id", f"--only: no row has the id {wanted!r}.", "Check the spelling.")
+            for wanted in stage.select(settings.only)
+        ]
+    if merge:
+        problems += [
+            Problem(str(path), number, "id", f"{row_id!r} is no row of this folder.", "Use run for new rows.")
+            for number, row_id in stage.strangers()
+        ]
+    if folder.images.is_dir():
+        problems += [
+            Problem(
+                str(path), number, None, f"would overwrite {folder.images / output}, which texbatch did not write.",
+                "Move that file away, or use another --out or --name.",
+            )
+            for number, output in stage.unowned()
+            if (folder.images / output).exists()
+        ]  # fmt: skip
+    if problems:
+        raise ManifestError(problems)
+
+
+def is_merge(manifest: Path, folder: OutputFolder, *, own: bool) -> bool:
+    """Tell whether a manifest is this folder's own failures or report, whose rows merge instead of replacing."""
+    return own and manifest.resolve().parent == folder.path.resolve()
+
+
+class SeenPictures:
+    """The ledger's memory of content hashes, as the intake's PictureCache."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._connection = ledger.connection
+
+    def recall(self, path: str, size: int, mtime_ns: int) -> str | None:
+        """Return the hash of a file that has not changed, or None."""
+        row = self._connection.execute(
+            "SELECT sha256 FROM pictures WHERE path=? AND size=? AND mtime_ns=?", (path, size, mtime_ns)
+        ).fetchone()
+        return row["sha256"] if row else None
+
+    def remember(self, path: str, size: int, mtime_ns: int, sha256: str) -> None:
+        """Remember the hash of a file."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO pictures VALUES (?,?,?,?)", (path, size, mtime_ns, sha256)
+        )

@@ -1,0 +1,180 @@
+"""A small async client of the service: one method a call, one HTTP attempt each, answers judged and returned as values.
+
+    async with Client(Service(api_key="…")) as client:
+        submission = await client.submit({"prompt": "…", "image_1": "https://…", "image_2": "https://…"})
+        result = await client.wait(submission.request_id, deadline_s=900)
+
+`submit` is never repeated here, whatever happens: each accepted POST is a new billed job. `wait` polls, and is free to
+be cancelled or called again. The journey of a row uses this client and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from batch.errors import JobFailed, JobRunning, NoAnswer, NotDelivered, RunStopped, ServiceError
+from batch.parameters import MODEL
+from batch.remote import verdicts
+from batch.remote.api import BASE64_LIMIT, JSON_LIMIT, UPLOAD_S, Api
+from batch.remote.pace import Pace, Turn
+from batch.remote.polls import CAREFUL, NEARBY, PollLearner
+from batch.remote.verdicts import Completed, Throttled, Trouble
+from batch.remote.watch import Done, Failed, Lost, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batch.config import Service
+    from batch.model import Result
+    from batch.remote.verdicts import StatusVerdict, Submission
+
+IN_FLIGHT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """The account's balance in micro-dollars, paid and free."""
+
+    paid: int
+    free: int
+
+
+class Client:
+    """The service's calls; use as an async context manager.
+
+    `pace` is shared with whoever else submits with this key; `clock` is wall time, epoch seconds.
+    """
+
+    def __init__(
+        self, service: Service, *, pace: Pace | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.service = service
+        self.pace = pace or Pace(IN_FLIGHT)
+        self.polls = PollLearner(NEARBY if service.nearby else CAREFUL)
+        self.clock = clock
+        self.status_calls = 0
+        self._api = Api(service)
+        self._base = service.inference_url.rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"<Client {self._base} {self.pace!r} {self.polls!r}>"
+
+    async def __aenter__(self) -> Self:
+        await self._api.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._api.__aexit__(*exc)
+
+    async def submit(self, body: Mapping[str, Any]) -> Submission:
+        """POST a new job, once; return what is known of it: see verdicts.py.
+
+        Never raises for an answer or its absence: a lost answer is `Unknown`, and no connection is `Bounced`.
+        """
+        try:
+            reply = await self._api.call("POST", f"{self._base}/v2/{MODEL}", body=dict(body))
+        except NotDelivered as exc:
+            return verdicts.Bounced("not_delivered", str(exc), None)
+        except NoAnswer as exc:
+            return verdicts.Unknown("no_answer", str(exc), None)
+        except RunStopped as exc:  # a certificate, before anything was sent
+            return verdicts.Stop(str(exc), None)
+        submission = verdicts.judge_submit(reply)
+        if isinstance(submission, Throttled):
+            self.pace.throttled(submission, self.clock())
+        elif isinstance(submission, verdicts.Accepted):
+            self.pace.accepted()
+        return submission
+
+    async def status(self, request_id: str) -> tuple[StatusVerdict, float | None]:
+        """Ask once how a job is; return the verdict and, when it is done, the service's own time for it in seconds."""
+        self.status_calls += 1
+        reply = await self._ask(Turn.STATUS, f"{self._request_url(request_id)}/status", JSON_LIMIT)
+        if isinstance(reply, Trouble):
+            return reply, None
+        return verdicts.judge_status(reply), verdicts.total_time(reply)
+
+    async def result(self, request_id: str) -> Result | StatusVerdict:
+        """Ask once for the result of a finished job: a Result, or the verdict on why there is none."""
+        reply = await self._ask(Turn.RESULT, self._request_url(request_id), BASE64_LIMIT)
+        if isinstance(reply, Trouble):
+            return reply
+        verdict = verdicts.judge_status(reply)
+        if not isinstance(verdict, Completed):
+            return verdict
+        try:
+            return verdicts.read_result(reply)
+        except ServiceError as exc:
+            return Trouble(str(exc), reply.status)
+
+    async def _ask(self, turn: Turn, url: str, limit: int) -> verdicts.Reply | Trouble:
+        async with self.pace.turn(turn):
+            try:
+                reply = await self._api.call("GET", url, limit=limit)
+            except NoAnswer as exc:
+                return Trouble(str(exc), None)
+        if reply.status == 429:
+            self.pace.throttled(verdicts.read_throttle(reply), self.clock(), on_get=True)
+        return reply
+
+    def _request_url(self, request_id: str) -> str:
+        # Built from our own host, not from the URLs in the answer: the key follows no URL that a server names.
+        return f"{self._base}/v2/requests/{quote(request_id, safe='')}"
+
+    async def wait(self, request_id: str, *, deadline_s: float) -> Result:
+        """Poll a job until it is done and return its result.
+
+        Raises JobFailed when the service reports it as failed or has no record of it, JobRunning (with the request
+        id) when `deadline_s` seconds were not enough, RunStopped when the key is refused.
+        """
+        now = self.clock()
+        outcome = await Watch(self).until_done(request_id, submitted_at=now, until=now + deadline_s)
+        if isinstance(outcome, Done):
+            return outcome.result
+        if isinstance(outcome, Failed):
+            raise JobFailed(request_id, outcome.reason)
+        if isinstance(outcome, Lost):
+            raise JobFailed(request_id, outcome.reason)
+        if outcome.denied:
+            raise RunStopped(outcome.denied)
+        raise JobRunning(request_id, self.clock() - now)
+
+    async def upload(self, data_urls: Sequence[str]) -> list[str]:
+        """Store pictures given as data URLs; return their URLs in the same order. Free, so it may be repeated.
+
+        Raises NoAnswer when the answer did not come, ServiceError when the service refuses them or answers nonsense.
+        """
+        url = f"{self.service.upload_url.rstrip('/')}/upload-asset"
+        reply = await self._api.call("POST", url, body={"data_urls": list(data_urls)}, within_s=UPLOAD_S)
+        if reply.status in {401, 403}:
+            raise RunStopped(f"The upload was refused. Check SEGMIND_API_KEY. ({reply.reason})")
+        if reply.status == 429 or reply.status >= 500:
+            if reply.status == 429:
+                self.pace.throttled(verdicts.read_throttle(reply), self.clock())
+            raise NoAnswer(f"the upload was not answered ({reply.reason})")
+        urls = reply.body.get("file_urls") if isinstance(reply.body, dict) else None
+        if reply.status != 200 or not isinstance(urls, list) or len(urls) != len(data_urls):
+            raise ServiceError(f"the upload failed ({reply.reason})")
+        if not all(isinstance(found, str) and found for found in urls):
+            raise ServiceError("the upload was answered without URLs")
+        return urls
+
+    async def download(self, url: str) -> bytes:
+        """Fetch a finished picture, without the key; raises NoAnswer when the file did not come whole with 200."""
+        status, data = await self._api.download(url)
+        if status != 200:
+            raise NoAnswer(f"the picture's URL answers HTTP {status}")
+        return data
+
+    async def credits(self) -> Credits:
+        """Read the balance; free. Raises NoAnswer or ServiceError."""
+        reply = await self._api.call("GET", f"{self._base}/v1/get-user-credits")
+        if reply.status != 200 or not isinstance(reply.body, dict):
+            raise ServiceError(f"the balance cannot be read ({reply.reason})")
+        paid = verdicts.micro_dollars(reply.body.get("credits"))
+        if paid is None:
+            raise ServiceError("the balance cannot be read (no number)")
+        return Credits(paid, verdicts.micro_dollars(reply.body.get("free-credits")) or 0)

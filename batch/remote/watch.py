@@ -1,0 +1,149 @@
+"""From a request id to its result: polls at the learner's gaps, through anything that is not an answer.
+
+Nothing here costs money and the request id is on disk, so a watch may be cancelled at any await and begun again.
+A 404 is not the end: the record may be on another replica, or not there yet. It is asked again at growing gaps, and
+only when the record's hour has passed is the job Lost.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batch.errors import RunStopped
+from batch.model import Result
+from batch.remote import verdicts
+
+if TYPE_CHECKING:
+    from batch.remote.client import Client
+    from batch.remote.verdicts import StatusVerdict
+
+RECORD_S = 3600.0
+"""How long the service keeps a request's record, from its submit."""
+
+TROUBLE_FIRST_S = 0.5
+TROUBLE_LONGEST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is finished and this is its result."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The service ran the job and it failed, unbilled."""
+
+    reason: str
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """The waiting ended before the job did; `denied` says so when the service refuses our key meanwhile."""
+
+    trouble: str | None
+    denied: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The record's hour has passed and the service no longer knows the request: paid, and the result is gone."""
+
+    reason: str
+
+
+Outcome = Done | Failed | StillRunning | Lost
+
+
+def growing_gap(tries: int) -> float:
+    """Seconds before look n (1-based) after an answer that says nothing: full jitter over 0.5 x 2^n, at most 30.
+
+    AWS Architecture Blog 2015, "Exponential Backoff And Jitter"; the lower half is kept so that it never hammers.
+    """
+    ceiling = min(TROUBLE_FIRST_S * 2.0**tries, TROUBLE_LONGEST_S)
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter, no secret
+
+
+class Watch:
+    """Watches jobs through one client; keeps nothing of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def until_done(
+        self, request_id: str, *, submitted_at: float, until: float, at_once: bool = False
+    ) -> Outcome:
+        """Poll until the job ends, or until the wall-clock time `until` (epoch seconds).
+
+        `at_once` polls before the first gap: for a job of an earlier run. Raises RunStopped when the service
+        refuses the verb, which is our fault.
+        """
+        client, learner = self._client, self._client.polls
+        polls, previous_age, troubles = 0, None, 0
+        said: str | None = None
+        denied: str | None = None
+        while True:
+            age = max(client.clock() - submitted_at, 0.0)
+            gap = growing_gap(troubles) if troubles else learner.gap(age, polls)
+            left = until - client.clock()
+            if left <= 0:
+                return StillRunning(said, denied)
+            if not (at_once and polls == 0 and not troubles):
+                await anyio.sleep(min(gap, left))
+            due = client.clock()
+            verdict, total_s = await client.status(request_id)
+            age, late = max(client.clock() - submitted_at, 0.0), client.clock() - due
+            match verdict:
+                case verdicts.Completed():
+                    learner.learn(age, previous_age, late, total_s)
+                    return await self._result(request_id, submitted_at, until)
+                case verdicts.Running():
+                    polls, previous_age, troubles, said, denied = polls + 1, age, 0, None, None
+                case verdicts.Throttled():
+                    pass  # the client has closed the gate; the next look waits there
+                case _:
+                    troubles += 1
+                    ended, said, denied = self._judge(verdict, age)
+                    if ended is not None:
+                        return ended
+
+    async def _result(self, request_id: str, submitted_at: float, until: float) -> Outcome:
+        """Ask a finished job for its result until it comes."""
+        client, troubles = self._client, 0
+        said: str | None = None
+        denied: str | None = None
+        while client.clock() < until or not troubles:
+            answer = await client.result(request_id)
+            if isinstance(answer, Result):
+                return Done(answer)
+            if isinstance(answer, verdicts.Throttled):
+                continue
+            troubles += 1
+            ended, said, denied = self._judge(answer, client.clock() - submitted_at)
+            if ended is not None:
+                return ended
+            await anyio.sleep(growing_gap(troubles))
+        return StillRunning(said, denied)
+
+    @staticmethod
+    def _judge(verdict: StatusVerdict, age: float) -> tuple[Outcome | None, str | None, str | None]:
+        """Say of an answer that is no progress: how the job ended if it did, what to remember, and who was denied."""
+        match verdict:
+            case verdicts.Failed():
+                return Failed(verdict.reason, verdict.http_status), None, None
+            case verdicts.Gone() if age >= RECORD_S:
+                return Lost(f"the service no longer has this request's record ({verdict.reason})"), None, None
+            case verdicts.Denied():
+                return None, verdict.reason, verdict.reason
+            case verdicts.Stop():
+                raise RunStopped(verdict.reason)
+            case verdicts.Gone() | verdicts.Trouble():
+                return None, verdict.reason, None
+            case _:
+                return None, "the answers contradict each other", None

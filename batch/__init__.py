@@ -1,1 +1,109 @@
-"""texbatch: a manifest in, pictures, a report and an exact bill out."""
+"""texbatch: a manifest in, pictures, a report and an exact bill out.
+
+The modules in the order a row travels:
+
+    cli/         the command line: the only package that prints, reads the environment or asks
+    runner       holds the folder, plans, owns the tasks, ends with a report
+    plan         manifest → checked, staged, compared with what is known
+    intake/      read (CSV, YAML) · expand (defaults, matrix, templates) · check every cell and picture
+    journey      one job, start to finish: read this first
+    remote/      the conversation with the service: submit, polls, pace, uploads
+    results/     pictures on disk · report.csv, failures.csv, summary.json
+    ledger/      SQLite: the state machine of a paid job, on disk before it is needed
+    folder       the output folder and its lock
+    model · parameters · config · table · errors    what all of them share
+    local/       the server that plays the service on this machine; shares only the parameters
+
+Imports point down this list. From a script or a notebook:
+
+    from batch import RunSettings, Service, run
+    finished = run("catalog.csv", RunSettings(out="out"))                       # local: no key, nothing paid
+    finished = run("catalog.csv", RunSettings(out="out"), Service(api_key=key))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batch.config import Reading, RunSettings, Service
+    from batch.errors import (
+        FolderBusy,
+        FolderError,
+        JobFailed,
+        JobRunning,
+        ManifestError,
+        NoAnswer,
+        RunStopped,
+        ServiceError,
+        TexbatchError,
+        UsageError,
+    )
+    from batch.ledger.stage import Plan
+    from batch.model import Problem, Result
+    from batch.remote.client import Client, Credits
+    from batch.runner import Finished, Listener, arun, run
+    from batch.tally import Progress
+
+_HOMES = {
+    "Client": "remote.client",
+    "Credits": "remote.client",
+    "Finished": "runner",
+    "FolderBusy": "errors",
+    "FolderError": "errors",
+    "JobFailed": "errors",
+    "JobRunning": "errors",
+    "Listener": "runner",
+    "ManifestError": "errors",
+    "NoAnswer": "errors",
+    "Plan": "ledger.stage",
+    "Problem": "model",
+    "Progress": "tally",
+    "Reading": "config",
+    "Result": "model",
+    "RunSettings": "config",
+    "RunStopped": "errors",
+    "Service": "config",
+    "ServiceError": "errors",
+    "TexbatchError": "errors",
+    "UsageError": "errors",
+    "arun": "runner",
+    "run": "runner",
+}
+
+__all__ = [
+    "Client",
+    "Credits",
+    "Finished",
+    "FolderBusy",
+    "FolderError",
+    "JobFailed",
+    "JobRunning",
+    "Listener",
+    "ManifestError",
+    "NoAnswer",
+    "Plan",
+    "Problem",
+    "Progress",
+    "Reading",
+    "Result",
+    "RunSettings",
+    "RunStopped",
+    "Service",
+    "ServiceError",
+    "TexbatchError",
+    "UsageError",
+    "arun",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use, so that `texbatch --help` loads no pandas, httpx or numpy (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415  start-up time
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -67,23 +67,30 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a manifest is read: defaults of the model's parameters as text, the template of the pictures' names."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    name: str = NAME
+    encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """What one run is asked to do.
 
-    `parameters` are defaults of the model's parameters as text; `only` the ids to send (empty: all); times in
-    seconds. With `yes` changed rows are paid for again without asking.
+    `only` are the ids to send (empty: all); times in seconds. With `yes` changed rows are paid for again without
+    asking.
     """
 
     out: Path
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    name: str = NAME
+    reading: Reading = Reading()
     only: tuple[str, ...] = ()
     concurrency: int = CONCURRENCY
     retries: int = RETRIES
     job_timeout_s: float = JOB_TIMEOUT_S
     yes: bool = False
     retry_failed: bool = False
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 10_000:

@@ -6,24 +6,25 @@ Everything that can be wrong is found here, before a credit is spent, and told a
 from __future__ import annotations
 
 import itertools
-import sqlite3
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batch.config import LOCAL_SERVICE
 from batch.errors import ManifestError
+from batch.folder import OutputFolder
 from batch.intake import expand, fold_name, open_manifest, own_columns
-from batch.ledger.stage import Stage
+from batch.ledger import bill
+from batch.ledger.stage import Plan, Stage
+from batch.ledger.store import Ledger
 from batch.model import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from batch.config import RunSettings
-    from batch.folder import OutputFolder
+    from batch.config import Reading, RunSettings
     from batch.intake import PictureCache
-    from batch.ledger.store import Ledger
 
 CHUNK = 1000  # rows that live as Python objects at a time
 MOST_PROBLEMS = 10_000
@@ -62,25 +63,23 @@ class Survey:
             raise ManifestError(self.problems, dropped=self.dropped)
 
 
-def survey(
-    path: Path, parameters: Mapping[str, str], name: str, stage: Stage, seen: PictureCache | None = None
-) -> Survey:
+def survey(path: Path, reading: Reading, stage: Stage, seen: PictureCache | None = None) -> Survey:
     """Read the manifest into `stage`; return what was found. Problems of the file as a whole are found too."""
     found = Survey()
     try:
-        manifest = open_manifest(path)
+        manifest = open_manifest(path, encoding=reading.encoding)
     except ManifestError as exc:
         for problem in exc.problems:
             found.note(problem)
         return found
     found.columns, found.own = own_columns(manifest), manifest.texbatch_own
-    items = expand(manifest, overrides=parameters, name_template=name, seen=seen)
-    while chunk := list(itertools.islice(items, CHUNK)):
-        for item in chunk:
-            if isinstance(item, Problem):
-                found.note(item)
-        stage.add((item for item in chunk if not isinstance(item, Problem)), fold_name)
-    stage.index()
+    items = expand(manifest, overrides=reading.parameters, name_template=reading.name, seen=seen)
+    with stage.filling():
+        while chunk := list(itertools.islice(items, CHUNK)):
+            for item in chunk:
+                if isinstance(item, Problem):
+                    found.note(item)
+            stage.add((item for item in chunk if not isinstance(item, Problem)), fold_name)
     found.rows = len(stage)
     for problem in stage.clashes(str(manifest.path)):
         found.note(problem)
@@ -89,25 +88,50 @@ def survey(
     return found
 
 
-def validate(path: Path, parameters: Mapping[str, str], name: str) -> Survey:
+def validate(path: Path, reading: Reading) -> Survey:
     """Check a manifest without a folder and without the network."""
-    with scratch() as connection:
-        return survey(path, parameters, name, Stage(connection))
+    with closing(Ledger.scratch()) as ledger:
+        return survey(path, reading, Stage(ledger.connection))
 
 
-@contextmanager
-def scratch() -> Iterator[sqlite3.Connection]:
-    """Open a database of our own that SQLite keeps in a temporary file and deletes."""
-    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    try:
-        yield connection
-    finally:
-        connection.close()
+def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> tuple[Plan, Survey, bool]:
+    """Say what a run would do; sends nothing and changes nothing, also while a run of the folder is going on.
+
+    Returns the plan, what was found in the manifest, and whether the folder's money is simulated. Raises
+    ManifestError and FolderError as a run would.
+    """
+    folder = OutputFolder(settings.out)
+    opened = Ledger.read(folder.ledger) if folder.ledger.is_file() else Ledger.scratch()
+    with closing(opened) as ledger:
+        stage, found, _ = stage_manifest(path, settings, ledger, folder, merge=merge)
+        plan = stage.compare(retry_failed=settings.retry_failed, price=bill.price(ledger))
+        return plan, found, ledger.meta("service") == LOCAL_SERVICE
 
 
-def check_against_folder(
-    path: Path, stage: Stage, folder: OutputFolder, settings: RunSettings, *, merge: bool
+def stage_manifest(
+    path: Path,
+    settings: RunSettings,
+    ledger: Ledger,
+    folder: OutputFolder,
+    *,
+    merge: bool | None,
+    seen: PictureCache | None = None,
+) -> tuple[Stage, Survey, bool]:
+    """Read and check a manifest against a folder; return it staged, what was found, and whether its rows merge.
+
+    `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError.
+    """
+    stage = Stage(ledger.connection)
+    found = survey(path, settings.reading, stage, seen)
+    found.raise_for_errors()
+    merging = merge if merge is not None else found.own and path.resolve().parent == folder.path.resolve()
+    _check_against_folder(path, stage, folder, settings.only, merge=merging)
+    stage.draw_seeds()
+    return stage, found, merging
+
+
+def _check_against_folder(
+    path: Path, stage: Stage, folder: OutputFolder, only: Sequence[str], *, merge: bool
 ) -> None:
     """Find what is wrong with the staged rows in this folder; raises ManifestError with all of it.
 
@@ -115,10 +139,10 @@ def check_against_folder(
     folder that texbatch did not write.
     """
     problems = []
-    if settings.only:
+    if only:
         problems += [
             Problem(str(path), None, "id", f"--only: no row has the id {wanted!r}.", "Check the spelling.")
-            for wanted in stage.select(settings.only)
+            for wanted in stage.select(only)
         ]
     if merge:
         problems += [
@@ -136,11 +160,6 @@ def check_against_folder(
         ]  # fmt: skip
     if problems:
         raise ManifestError(problems)
-
-
-def is_merge(manifest: Path, folder: OutputFolder, *, own: bool) -> bool:
-    """Tell whether a manifest is this folder's own failures or report, whose rows merge instead of replacing."""
-    return own and manifest.resolve().parent == folder.path.resolve()
 
 
 class SeenPictures:

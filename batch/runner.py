@@ -27,10 +27,9 @@ from batch.intake import PictureError, load_picture
 from batch.journey import Halt, Journey
 from batch.ledger import bill, feed
 from batch.ledger.desk import open_desk
-from batch.ledger.stage import Stage
 from batch.ledger.store import Ledger
 from batch.model import Task
-from batch.plan import SeenPictures, check_against_folder, is_merge, survey
+from batch.plan import SeenPictures, stage_manifest
 from batch.remote.client import Client
 from batch.remote.pace import Pace
 from batch.remote.upload import Uploads
@@ -102,13 +101,10 @@ async def arun(
         identity = service.identity if service else LOCAL_SERVICE
         ledger = stack.enter_context(closing(Ledger.create_or_open(folder.ledger, service=identity)))
         prepare = partial(_prepare, manifest, settings, ledger, folder, merge=merge)
-        plan, stage, warnings, columns, merging = await to_thread.run_sync(prepare)
+        plan, adopt, warnings = await to_thread.run_sync(prepare)
         listener.planned(plan, warnings)
-        if settings.dry_run:
-            return Finished(errors.EXIT_OK, report.summary(ledger, ledger.clock), plan, warnings)
         if plan.changed and not settings.yes and not listener.confirm(plan):
             raise UsageError(_changed(plan))
-        adopt = partial(stage.adopt, ledger, columns, merge=merging, retry_failed=settings.retry_failed)
         begun = await to_thread.run_sync(_begin, ledger, adopt)
         scene = _Scene(ledger, folder, settings, listener, Halt(), _Figures())
         try:
@@ -141,21 +137,18 @@ def run(
 
 def _prepare(
     manifest: Path, settings: RunSettings, ledger: Ledger, folder: OutputFolder, *, merge: bool | None
-) -> tuple[Plan, Stage, tuple[Problem, ...], tuple[str, ...], bool]:
-    """Read, check and compare; changes nothing but what a dead run left behind."""
+) -> tuple[Plan, Callable[[], None], tuple[Problem, ...]]:
+    """Read, check and compare; changes nothing but what a dead run left behind. Return the plan and how to adopt it."""
     ledger.run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(ledger.clock()))}-{secrets.token_hex(3)}"
     with ledger.atomic():
         feed.recover(ledger)
         feed.forget_missing(ledger, lambda output: (folder.images / output).is_file())
-    stage = Stage(ledger.connection)
-    with ledger.atomic():
-        found = survey(manifest, settings.parameters, settings.name, stage, SeenPictures(ledger))
-    found.raise_for_errors()
-    merging = is_merge(manifest, folder, own=found.own) if merge is None else merge
-    check_against_folder(manifest, stage, folder, settings, merge=merging)
-    stage.draw_seeds()
+    stage, found, merging = stage_manifest(
+        manifest, settings, ledger, folder, merge=merge, seen=SeenPictures(ledger)
+    )
     plan = stage.compare(retry_failed=settings.retry_failed, price=bill.price(ledger))
-    return plan, stage, tuple(found.warnings), found.columns, merging
+    adopt = partial(stage.adopt, ledger, found.columns, merge=merging, retry_failed=settings.retry_failed)
+    return plan, adopt, tuple(found.warnings)
 
 
 @dataclass(frozen=True, slots=True)

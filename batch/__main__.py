@@ -1,0 +1,5 @@
+"""`python -m batch` is `texbatch`."""
+
+from batch.cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""Options that commands share, and the settings made of them.
+
+Precedence: row > command line > environment (TEXBATCH_<OPTION>) > job file > manifest defaults > the model's own
+default. The defaults of the model's parameters stay text here: the intake types and checks them, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from batch.config import CONCURRENCY, JOB_TIMEOUT_S, NAME, RETRIES, Reading, RunSettings
+from batch.errors import UsageError
+from batch.parameters import IMAGE_PARAMETERS, PARAMETERS
+from batch.times import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch.intake import JobFile
+
+PREFIX = "TEXBATCH_"
+
+PARAMETER_OPTIONS = tuple(parameter for parameter in PARAMETERS if parameter.name not in IMAGE_PARAMETERS)
+
+
+class Duration(click.ParamType[float]):
+    """A time like 90s, 15m or 2h, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        try:
+            return duration(str(value))
+        except UsageError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+def option(name: str, *flags: str, **kwargs: Any) -> Callable[[Any], Any]:
+    """Declare an option that can also be set as TEXBATCH_<OPTION>."""
+    variable = PREFIX + name.removeprefix("--").upper().replace("-", "_")
+    return click.option(*flags, name, envvar=variable, **kwargs)
+
+
+def of_parameters(command: Any) -> Any:
+    """Add a default for each of the model's parameters."""
+    for parameter in reversed(PARAMETER_OPTIONS):
+        flag = "--" + parameter.name.replace("_", "-")
+        limits = "|".join(parameter.choices)
+        if parameter.minimum is not None:
+            limits = f"{parameter.minimum} … {parameter.maximum}"
+        words = f"{parameter.help}{f' {limits}.' if limits else ''}"
+        command = option(flag, help=f"Default for rows without one: {words}", metavar=parameter.kind.upper())(
+            command
+        )
+    return command
+
+
+def _together(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Declare options in the order they are to be listed."""
+
+    def add(command: Any) -> Any:
+        for declare in reversed(declared):
+            command = declare(command)
+        return command
+
+    return add
+
+
+of_reading = _together(
+    option("--name", default=NAME, show_default=True, help="The pictures' names below images/."),
+    option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
+    of_parameters,
+)
+"""How a manifest is read."""
+
+of_choice = _together(
+    option("--only", metavar="ID,…", help="Send only these rows."),
+    of_reading,
+)
+"""Which of its rows are meant."""
+
+of_runs = _together(
+    option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
+    option("--concurrency", default=CONCURRENCY, show_default=True, type=click.IntRange(1, 10_000),
+           help="Jobs in flight."),
+    option("--yes", is_flag=True, help="Pay for changed rows again without asking."),
+    option("--retries", default=RETRIES, show_default=True, type=click.IntRange(0, 100),
+           help="Times a submit is sent again after an error that was certainly not billed."),
+    option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=Duration(),
+           help="How long to wait for one job; the next run goes on waiting."),
+    option("--api-key-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+           help="File that holds the API key, when SEGMIND_API_KEY does not."),
+    option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
+           help="A bar on a terminal, else a line a minute."),
+    option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
+    option("--verbose", "-v", is_flag=True, help="Say what happens to each job."),
+    option("--dry-run", "-n", is_flag=True, help="Say what would be sent, and stop."),
+    of_choice,
+)  # fmt: skip
+"""Everything that run and retry share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command was asked for: its manifest, and every option by name, the job file's already among them."""
+
+    manifest: Path
+    values: dict[str, Any]
+
+    @property
+    def reading(self) -> Reading:
+        """How the manifest is to be read."""
+        named = ((parameter.name, self.values[parameter.name]) for parameter in PARAMETER_OPTIONS)
+        parameters = {name: value for name, value in named if value is not None}
+        return Reading(parameters, self.values["name"], self.values["encoding"])
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The ids to send; empty for all."""
+        return tuple(part.strip() for part in (self.values["only"] or "").split(",") if part.strip())
+
+    def settings(self, out: Path, *, retry_failed: bool) -> RunSettings:
+        """Return the settings of a run; raises UsageError."""
+        return RunSettings(
+            out=out,
+            reading=self.reading,
+            only=self.only,
+            concurrency=self.values["concurrency"],
+            retries=self.values["retries"],
+            job_timeout_s=self.values["job_timeout"],
+            yes=self.values["yes"],
+            retry_failed=retry_failed,
+        )
+
+
+def asked(ctx: click.Context, manifest: Path) -> Asked:
+    """Return what was asked for; a job file's options stand where neither command line nor environment speaks."""
+    from batch.intake import is_job_file, read_job_file  # noqa: PLC0415  start-up time
+
+    if not is_job_file(manifest):
+        return Asked(manifest, dict(ctx.params))
+    own = {param.name: param for param in _run_options(ctx) if param.name}
+    job = read_job_file(manifest, [name.replace("_", "-") for name in own])
+    return Asked(job.manifest, ctx.params | _from_job(ctx, job, own))
+
+
+def _run_options(ctx: click.Context) -> list[click.Parameter]:
+    """Return the options of `run`, which are what a job file may hold, whichever command reads it."""
+    group = ctx.find_root().command
+    command = group.get_command(ctx, "run") if isinstance(group, click.Group) else None
+    return [param for param in (command.params if command else []) if isinstance(param, click.Option)]
+
+
+def _from_job(ctx: click.Context, job: JobFile, own: dict[str, click.Parameter]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, given in job.options.items():
+        name = key.replace("-", "_")
+        if ctx.get_parameter_source(name) in {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}:
+            continue
+        text = ",".join(given) if isinstance(given, tuple) else given
+        if isinstance(text, bool) and not getattr(own[name], "is_flag", False):
+            text = str(text).lower()
+        try:
+            values[name] = own[name].type_cast_value(ctx, text)
+        except click.BadParameter as exc:
+            raise UsageError(f"{job.path}: {key}: {exc.message}") from exc
+        if name in {"out", "api_key_file"}:
+            values[name] = job.path.parent / values[name]
+    return values

@@ -1,0 +1,79 @@
+"""The progress line: a bar on a terminal, one plain line a minute in a log, never control characters in a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import click
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from batch.tally import Progress
+
+LOG_EVERY_S = 60.0
+
+
+def money(micro_dollars: int, *, simulated: bool) -> str:
+    """Return micro-dollars as people read them, and whether they were real."""
+    return f"${micro_dollars / 1_000_000:.2f}{' simulated' if simulated else ''}"
+
+
+class ProgressLine:
+    """Hears the run's progress and shows it on stderr; use as a context manager.
+
+    `style` is "bar", "log" or "none"; "auto" means a bar when stderr is a terminal, else the log.
+    """
+
+    def __init__(self, style: str, *, verbose: bool) -> None:
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "log"
+        self._style = style
+        self._verbose = verbose
+        self._bar: tqdm[NoReturn] | None = None
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def hear(self, progress: Progress) -> None:
+        """Show one moment of the run."""
+        if self._style == "bar":
+            self._show(progress)
+        elif self._style == "log" and time.monotonic() - self._told >= LOG_EVERY_S:
+            self._told = time.monotonic()
+            click.echo(self._line(progress), err=True)
+        if self._verbose and progress.message:
+            if self._bar is not None:
+                self._bar.write(progress.message, file=sys.stderr)
+            else:
+                click.echo(progress.message, err=True)
+
+    def _show(self, progress: Progress) -> None:
+        if self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415  start-up time
+
+            self._bar = tqdm(
+                total=progress.total, unit="picture", file=sys.stderr, dynamic_ncols=True, smoothing=0.1
+            )
+        self._bar.set_postfix_str(_counts(progress), refresh=False)
+        self._bar.update(progress.ended - self._bar.n)
+        self._bar.refresh()
+
+    def _line(self, progress: Progress) -> str:
+        seconds = time.monotonic() - self._began
+        rate = progress.ended * 60 / seconds
+        left = f"{(progress.total - progress.ended) / rate:.0f} min left" if rate else "time left unknown"
+        return f"{progress.ended}/{progress.total} done, {_counts(progress)}, {rate:.1f}/min, {left}"
+
+
+def _counts(progress: Progress) -> str:
+    spent = money(progress.spent, simulated=progress.simulated)
+    unknown = f", {progress.unknown} unknown" if progress.unknown else ""
+    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}"

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.config import LOCAL_SERVICE
 from batch.ledger.states import IN_FLIGHT, Event, State
-from batch.ledger.store import LOCAL_SERVICE
 from batch.model import Target, Task
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,11 +100,17 @@ class Stage:
         """Append rows in manifest order; `fold` makes names equal that a file system may hold to be equal."""
         self.connection.executemany(_INSERT, (_staged(payload, fold) for payload in payloads))
 
-    def index(self) -> None:
-        """Make look-ups quick; call once, when all rows are in."""
-        self.connection.execute("CREATE INDEX temp.staged_id ON staged (id)")
-        self.connection.execute("CREATE INDEX temp.staged_folded ON staged (folded)")
-        self.connection.execute("CREATE INDEX temp.staged_key ON staged (key)")
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Take in rows within the block, in one transaction; look-ups are quick afterwards."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+            self.connection.execute("CREATE INDEX temp.staged_id ON staged (id)")
+            self.connection.execute("CREATE INDEX temp.staged_folded ON staged (folded)")
+            self.connection.execute("CREATE INDEX temp.staged_key ON staged (key)")
+        finally:
+            self.connection.execute("COMMIT")
 
     def clashes(self, file: str) -> Iterator[Problem]:
         """Yield a problem for each row that repeats an earlier row's id or output name."""

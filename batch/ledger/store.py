@@ -13,18 +13,18 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from batch.config import LOCAL_SERVICE
 from batch.errors import FolderError, IllegalMove
 from batch.ledger.states import Event, State, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 APPLICATION_ID = 0x7465_7862  # "texb", in the file's header: tells a ledger from any other SQLite file
 SCHEMA_VERSION = 1
-LOCAL_SERVICE = "local"
 
 _FACTS = frozenset(
     {
@@ -75,6 +75,14 @@ class Ledger:
             raise
         return ledger
 
+    @classmethod
+    def scratch(cls, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """Open an empty ledger of our own that SQLite keeps in a temporary file and deletes."""
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.executescript(_schema())
+        return cls(connection, Path(), clock)
+
     def close(self) -> None:
         """Close the file; what was committed stays."""
         self.connection.close()
@@ -98,10 +106,9 @@ class Ledger:
 
     def _prepare(self, service: str) -> None:
         if self._pragma("application_id") == 0 and not self._tables():
-            schema = resources.files("batch.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
             # executescript commits whatever is open, so the script carries its own transaction.
             self.connection.executescript(
-                f"BEGIN IMMEDIATE;\n{schema}\n"
+                f"BEGIN IMMEDIATE;\n{_schema()}\n"
                 f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={SCHEMA_VERSION};\nCOMMIT;"
             )
             with self.atomic():
@@ -201,6 +208,10 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     except sqlite3.Error as exc:
         raise FolderError(f"{path}: cannot be opened as a ledger ({exc}).") from exc
     return connection
+
+
+def _schema() -> str:
+    return resources.files("batch.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 def _describe(service: str) -> str:

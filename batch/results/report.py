@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from batch.config import LOCAL_SERVICE
 from batch.errors import FolderError
 from batch.ledger import bill
-from batch.ledger.store import LOCAL_SERVICE
 from batch.parameters import PARAMETERS
 from batch.results.keep import IMAGES, write_whole
 from batch.table import OUTCOME_COLUMNS, double_braces, neutralise

@@ -68,10 +68,13 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a manifest is read: defaults of the model's parameters as text, the template of the pictures' names."""
+    """How a manifest is read: defaults of the model's parameters as text, the template of the pictures' names.
+
+    `name` None means NAME, or, when rows merge into a folder, the template that folder was made with.
+    """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
-    name: str = NAME
+    name: str | None = None
     encoding: str | None = None
 
 
@@ -83,7 +86,7 @@ class RunSettings:
     asking.
     """
 
-    out: Path
+    out: Path | str
     reading: Reading = Reading()
     only: tuple[str, ...] = ()
     concurrency: int = CONCURRENCY

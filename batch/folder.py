@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,9 +80,8 @@ class OutputFolder:
         if exc.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
             return f"{self.path}: this file system cannot lock ({exc.strerror}). Use a local disk for --out."
         holder = "another run"
-        if self.ledger.is_file():
-            with Ledger.read(self.ledger) as ledger:
-                run = last_run(ledger)
+        with suppress(FolderError), Ledger.read(self.ledger) as ledger:  # it may be under way itself
+            run = last_run(ledger)
             if run is not None and run["ended_at"] is None:
                 holder = f"another run (pid {run['pid']}, started {iso(run['started_at'])})"
         return f"{self.path}: {holder} holds this folder. Wait for it to end, or use another --out."

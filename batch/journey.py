@@ -72,7 +72,16 @@ class Journey:
     bad_input: type[Exception]
 
     async def carry(self, task: Task) -> None:
-        """Carry one job as far as it goes; its end is in the ledger."""
+        """Carry one job as far as it goes; its end is in the ledger.
+
+        What stops the run stops the submitting only: the other jobs in flight are paid, and go on to their end.
+        """
+        try:
+            await self._carry(task)
+        except RunStopped as exc:
+            self.halt.because(str(exc))
+
+    async def _carry(self, task: Task) -> None:
         if task.state == State.SAVED:
             task = await self._share(task)
         if task.state == State.PLANNED:
@@ -146,7 +155,7 @@ class Journey:
         if task.state == State.COMPLETED and task.output_url is not None:
             await self._keep(task, Result(task.output_url, None, None, None, None), until)
             return
-        outcome = await Watch(self.client).until_done(
+        outcome = await Watch(self.client, on_denied=self.halt.because).until_done(
             task.request_id, submitted_at=task.submitted_at, until=until, at_once=at_once
         )
         match outcome:
@@ -155,12 +164,12 @@ class Journey:
                     await self._move(task, Event.COMPLETE, **_completed(result, self.client.clock()))
                 await self._keep(task, result, until)
             case Failed():
-                await self._end(task, Event.FAIL, "job_failed", outcome.reason, outcome.http_status)
+                event = Event.FAIL if task.state == State.ACCEPTED else Event.UNUSABLE  # it was paid once
+                await self._end(task, event, "job_failed", outcome.reason, outcome.http_status)
             case Lost():
                 await self._end(task, Event.EXPIRE, "expired", outcome.reason, 404)
             case _:
-                if outcome.denied:
-                    self.halt.because(outcome.denied)
+                pass  # it stays accepted, and the next run watches it again
 
     async def _end(
         self, task: Task, event: Event, error_class: str, error: str, http_status: int | None

@@ -79,11 +79,15 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one row wants its picture: `output` below `images/`; `kept` is what lies there for it now, if anything."""
+    """Where one row wants its picture: `output` below `images/`; `kept` is what lies there for it now, if anything.
+
+    `kept_sha256` is the hash of that picture: another row's may have taken its name since.
+    """
 
     id: str
     output: str
     kept: str | None
+    kept_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

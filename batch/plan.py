@@ -8,9 +8,10 @@ from __future__ import annotations
 import itertools
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.config import LOCAL_SERVICE
+from batch.config import LOCAL_SERVICE, NAME
 from batch.errors import ManifestError
 from batch.folder import OutputFolder
 from batch.intake import expand, fold_name, open_manifest, own_columns
@@ -21,10 +22,9 @@ from batch.model import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from batch.config import Reading, RunSettings
-    from batch.intake import PictureCache
+    from batch.intake import Manifest, PictureCache
 
 CHUNK = 1000  # rows that live as Python objects at a time
 MOST_PROBLEMS = 10_000
@@ -36,7 +36,6 @@ class Survey:
 
     columns: tuple[str, ...] = ()
     rows: int = 0
-    own: bool = False
     problems: list[Problem] = field(default_factory=list)
     dropped: int = 0
 
@@ -63,17 +62,12 @@ class Survey:
             raise ManifestError(self.problems, dropped=self.dropped)
 
 
-def survey(path: Path, reading: Reading, stage: Stage, seen: PictureCache | None = None) -> Survey:
-    """Read the manifest into `stage`; return what was found. Problems of the file as a whole are found too."""
-    found = Survey()
-    try:
-        manifest = open_manifest(path, encoding=reading.encoding)
-    except ManifestError as exc:
-        for problem in exc.problems:
-            found.note(problem)
-        return found
-    found.columns, found.own = own_columns(manifest), manifest.texbatch_own
-    items = expand(manifest, overrides=reading.parameters, name_template=reading.name, seen=seen)
+def survey(
+    manifest: Manifest, reading: Reading, stage: Stage, seen: PictureCache | None = None, *, name: str = NAME
+) -> Survey:
+    """Read every row into `stage`; return what was found. `name` is the template where `reading` has none."""
+    found = Survey(own_columns(manifest))
+    items = expand(manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen)
     with stage.filling():
         while chunk := list(itertools.islice(items, CHUNK)):
             for item in chunk:
@@ -84,14 +78,20 @@ def survey(path: Path, reading: Reading, stage: Stage, seen: PictureCache | None
     for problem in stage.clashes(str(manifest.path)):
         found.note(problem)
     if not found.rows and not found.errors:
-        found.note(Problem(str(path), None, None, "has no rows.", "Nothing will be sent.", warning=True))
+        found.note(
+            Problem(str(manifest.path), None, None, "has no rows.", "Nothing will be sent.", warning=True)
+        )
     return found
 
 
 def validate(path: Path, reading: Reading) -> Survey:
     """Check a manifest without a folder and without the network."""
+    try:
+        manifest = open_manifest(path, encoding=reading.encoding)
+    except ManifestError as exc:
+        return Survey(problems=list(exc.problems))
     with closing(Ledger.scratch()) as ledger:
-        return survey(path, reading, Stage(ledger.connection))
+        return survey(manifest, reading, Stage(ledger.connection))
 
 
 def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> tuple[Plan, Survey, bool]:
@@ -100,7 +100,7 @@ def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> 
     Returns the plan, what was found in the manifest, and whether the folder's money is simulated. Raises
     ManifestError and FolderError as a run would.
     """
-    folder = OutputFolder(settings.out)
+    folder = OutputFolder(Path(settings.out))
     opened = Ledger.read(folder.ledger) if folder.ledger.is_file() else Ledger.scratch()
     with closing(opened) as ledger:
         stage, found, _ = stage_manifest(path, settings, ledger, folder, merge=merge)
@@ -121,10 +121,13 @@ def stage_manifest(
 
     `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError.
     """
+    manifest = open_manifest(path, encoding=settings.reading.encoding)
+    ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
+    merging = ours if merge is None else merge
     stage = Stage(ledger.connection)
-    found = survey(path, settings.reading, stage, seen)
+    name = (ledger.meta("name") if merging else None) or NAME
+    found = survey(manifest, settings.reading, stage, seen, name=name)
     found.raise_for_errors()
-    merging = merge if merge is not None else found.own and path.resolve().parent == folder.path.resolve()
     _check_against_folder(path, stage, folder, settings.only, merge=merging)
     stage.draw_seeds()
     return stage, found, merging

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, to_thread
 
 from batch import errors
-from batch.config import LOCAL_SERVICE, Service
+from batch.config import LOCAL_SERVICE, NAME, Service
 from batch.errors import FolderError, RunStopped, UsageError
 from batch.folder import OutputFolder
 from batch.intake import PictureError, load_picture
@@ -38,7 +39,6 @@ from batch.tally import Progress, Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -81,7 +81,7 @@ class Listener:
 
 
 async def arun(
-    manifest: Path,
+    manifest: Path | str,
     settings: RunSettings,
     service: Service | None = None,
     *,
@@ -95,7 +95,7 @@ async def arun(
     by the service or has rows left ends normally, with its exit code.
     """
     listener = listener or Listener()
-    folder = OutputFolder(settings.out)
+    manifest, folder = Path(manifest), OutputFolder(Path(settings.out))
     with ExitStack() as stack:
         stack.enter_context(folder.hold())
         identity = service.identity if service else LOCAL_SERVICE
@@ -118,7 +118,7 @@ async def arun(
 
 
 def run(
-    manifest: Path,
+    manifest: Path | str,
     settings: RunSettings,
     service: Service | None = None,
     *,
@@ -147,7 +147,14 @@ def _prepare(
         manifest, settings, ledger, folder, merge=merge, seen=SeenPictures(ledger)
     )
     plan = stage.compare(retry_failed=settings.retry_failed, price=bill.price(ledger))
-    adopt = partial(stage.adopt, ledger, found.columns, merge=merging, retry_failed=settings.retry_failed)
+    adopt = partial(
+        stage.adopt,
+        ledger,
+        found.columns,
+        merge=merging,
+        retry_failed=settings.retry_failed,
+        name=settings.reading.name or NAME,
+    )
     return plan, adopt, tuple(found.warnings)
 
 

@@ -99,7 +99,7 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
     if end.stopped:
         console.say(f"Stopped: {end.stopped}")
     if not quiet:
-        console.finished(end, settings.out)
+        console.finished(end, Path(settings.out))
     return end.exit_code
 
 

@@ -102,7 +102,7 @@ def finished(end: Finished, out: Path) -> None:
     figures = end.summary
     counts = [f"{figures[name]} {name}" for name in ("saved", "failed", "expired", "unknown", "pending", "abandoned")
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
-    spent = f"${figures['spent_usd']:.2f}{' simulated' if figures['simulated'] else ''} spent"
+    spent = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
     resumed = figures["saved_by_resume_usd"]
     again = f", ${resumed:.2f} of it before and not again" if resumed else ""
     click.echo(f"{', '.join(counts)}; {spent}{again}; {out / 'report.csv'}")

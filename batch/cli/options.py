@@ -75,7 +75,10 @@ def _together(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 of_reading = _together(
-    option("--name", default=NAME, show_default=True, help="The pictures' names below images/."),
+    option(
+        "--name",
+        help=f"The pictures' names below images/.  [default: {NAME}, or what the folder was made with]",
+    ),
     option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
     of_parameters,
 )

@@ -18,7 +18,7 @@ LOG_EVERY_S = 60.0
 
 def money(micro_dollars: int, *, simulated: bool) -> str:
     """Return micro-dollars as people read them, and whether they were real."""
-    return f"${micro_dollars / 1_000_000:.2f}{' simulated' if simulated else ''}"
+    return f"${micro_dollars / 1_000_000:.2f}{' (simulated)' if simulated else ''}"
 
 
 class ProgressLine:

@@ -24,6 +24,8 @@ CONCURRENCY = 16
 RETRIES = 3
 JOB_TIMEOUT_S = 900.0
 NAME = "{id}.{ext}"
+SETTLE_S = 120.0
+GRACE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,14 @@ class Network:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # a proxy URL may hold a password
     no_proxy: tuple[str, ...] = ()
     ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("http", "https", "all"):
+            proxy = self.proxies.get(name, "")
+            if proxy and not proxy.startswith(("http://", "https://")):  # not shown: it may hold a password
+                raise UsageError(
+                    f"the proxy for {name} is no http(s):// URL. Set {name}_proxy to http://host:port, or unset it."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +58,12 @@ class Service:
 
     def __post_init__(self) -> None:
         for url in (self.inference_url, self.upload_url, self.history_url):
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            if not _is_base(url):
                 raise UsageError(f"{url!r} is no base URL. Give http(s)://host, without a user name.")
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise UsageError(
+                "The API key holds a line break or a character that no HTTP header can carry. Check SEGMIND_API_KEY."
+            )
 
     @property
     def identity(self) -> str:
@@ -70,20 +83,24 @@ class Service:
 class Reading:
     """How a manifest is read: defaults of the model's parameters as text, the template of the pictures' names.
 
-    `name` None means NAME, or, when rows merge into a folder, the template that folder was made with.
+    With `ignore_url_query` the query strings of image URLs are no part of a row's identity. `name` None means NAME, or, when rows merge into a folder, the template that folder was made with.
     """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
     encoding: str | None = None
+    ignore_url_query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What one run is asked to do.
+    """What one run is asked to do; times in seconds, money in micro-dollars.
 
-    `only` are the ids to send (empty: all); times in seconds. With `yes` changed rows are paid for again without
-    asking.
+    `only` are the ids to send (empty: all). With `yes` changed rows are paid for again without asking. `max_cost` bounds
+    what this run spends plus what was unknown or in flight before it; `price` is what a job costs, where the folder does
+    not know. `max_failures` and `max_failure_share` (0 … 1) stop the run, `pilot` sends that many rows spread over the
+    manifest, `settle_s` is the time the history is given to list a lost submit, `grace_s` what is in flight is given
+    after a signal.
     """
 
     out: Path | str
@@ -94,6 +111,14 @@ class RunSettings:
     job_timeout_s: float = JOB_TIMEOUT_S
     yes: bool = False
     retry_failed: bool = False
+    max_cost: int | None = None
+    price: int | None = None
+    max_failures: int | None = None
+    max_failure_share: float | None = None
+    max_duration_s: float | None = None
+    pilot: int | None = None
+    settle_s: float = SETTLE_S
+    grace_s: float = GRACE_S
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 10_000:
@@ -102,3 +127,11 @@ class RunSettings:
             raise UsageError(f"--retries: {self.retries} is out of range. Give 0 … 100.")
         if not self.job_timeout_s > 0:
             raise UsageError("--job-timeout: must be more than 0 s. Give a time like 90s, 15m or 2h.")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc

@@ -5,7 +5,10 @@ TexbatchError
 │   └── ManifestError        2   the problems found in a manifest, all of them
 ├── FolderError              2   the output folder cannot be used as it is
 │   └── FolderBusy           6   another run holds it, or the file system cannot lock
-├── RunStopped               3   the service refused us as a whole: key, credits, model gone
+├── RunStopped               3   no more is submitted: key, credits, model gone, too many failures
+│   ├── CapReached           8   the next job could pass --max-cost
+│   ├── TimeIsUp             7   --max-duration is over
+│   └── Interrupted    130, 143  SIGINT or SIGTERM
 ├── IllegalMove             70   our own bug: a transition that is not in the table
 ├── JobError                     raised by the public client, for one job
 │   ├── SubmitFailed         3   the submit was not accepted
@@ -72,9 +75,29 @@ class FolderBusy(FolderError):
 
 
 class RunStopped(TexbatchError):
-    """The service refuses us as a whole; what is not sent stays planned."""
+    """No more is submitted: the service refuses us as a whole, or a limit was reached; the rest stays planned."""
 
     exit_code = EXIT_STOPPED
+
+
+class CapReached(RunStopped):
+    """The next job could pass --max-cost."""
+
+    exit_code = EXIT_CAP
+
+
+class TimeIsUp(RunStopped):
+    """--max-duration is over."""
+
+    exit_code = EXIT_ROWS_LEFT
+
+
+class Interrupted(RunStopped):
+    """A signal asked the run to end; the exit code is 128 + its number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 class IllegalMove(TexbatchError):

@@ -9,57 +9,52 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import CancelScope, create_memory_object_stream, to_thread
+from anyio import CancelScope, to_thread
 
 from batch import errors
-from batch.config import LOCAL_SERVICE, NAME, Service
-from batch.errors import FolderError, RunStopped, UsageError
+from batch.budget import Budget
+from batch.config import LOCAL_SERVICE, NAME
+from batch.errors import UsageError
 from batch.folder import OutputFolder
-from batch.intake import PictureError, load_picture
-from batch.journey import Halt, Journey
+from batch.halt import Halt
 from batch.ledger import bill, feed
-from batch.ledger.desk import open_desk
 from batch.ledger.store import Ledger
-from batch.model import Task
 from batch.plan import SeenPictures, stage_manifest
-from batch.remote.client import Client
-from batch.remote.pace import Pace
-from batch.remote.upload import Uploads
 from batch.results import report
-from batch.tally import Progress, Tally
+from batch.work import Figures, Work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
-    from batch.config import RunSettings
-    from batch.ledger.desk import Desk
+    from batch.config import RunSettings, Service
     from batch.ledger.stage import Plan
     from batch.model import Problem
-
-AHEAD = 8
-"""Jobs whose pictures are decoded and uploaded while every slot is taken."""
+    from batch.tally import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a run ended: its exit code, the folder in figures (as summary.json), and why it stopped early, if it did."""
+    """How a run ended: its exit code and the folder in figures, as in summary.json.
+
+    `stopped` is why it stopped early, if it did; `unsettled` why unknown rows could not be settled.
+    """
 
     exit_code: int
     summary: dict[str, Any]
     plan: Plan
     warnings: tuple[Problem, ...] = ()
     stopped: str | None = None
+    unsettled: str | None = None
 
 
 def _refuse(plan: Plan) -> bool:
@@ -72,12 +67,13 @@ class Listener:
     """What a run tells while it goes on, and the one thing it asks.
 
     `planned` hears the plan and the warnings before anything is sent; `confirm` is asked whether changed rows may be
-    paid for again, unless the settings say yes; `progress` hears every step.
+    paid for again, unless the settings say yes; `progress` hears every step, `warn` what a person should know.
     """
 
     planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, warnings: None  # noqa: ARG005
     confirm: Callable[[Plan], bool] = _refuse
     progress: Callable[[Progress], None] = lambda progress: None  # noqa: ARG005
+    warn: Callable[[str], None] = lambda message: None  # noqa: ARG005
 
 
 async def arun(
@@ -87,12 +83,14 @@ async def arun(
     *,
     merge: bool | None = None,
     listener: Listener | None = None,
+    signals: bool = False,
 ) -> Finished:
     """Texture every row of a manifest; continue where an earlier run of the same folder ended.
 
     `service` None means the local one. `merge` None means: merge when the manifest is this folder's own report or
-    failures. Raises UsageError (ManifestError with every problem), FolderError, FolderBusy; a run that was stopped
-    by the service or has rows left ends normally, with its exit code.
+    failures. With `signals`, which only the main thread can hear, SIGINT and SIGTERM end the run in two breaths. Raises
+    UsageError (ManifestError with every problem), FolderError, FolderBusy; a run that was stopped by the service or has
+    rows left ends normally, with its exit code.
     """
     listener = listener or Listener()
     manifest, folder = Path(manifest), OutputFolder(Path(settings.out))
@@ -105,16 +103,28 @@ async def arun(
         listener.planned(plan, warnings)
         if plan.changed and not settings.yes and not listener.confirm(plan):
             raise UsageError(_changed(plan))
-        begun = await to_thread.run_sync(_begin, ledger, adopt)
-        scene = _Scene(ledger, folder, settings, listener, Halt(), _Figures())
+        begun = await to_thread.run_sync(_begin, ledger, adopt, settings)
+        halt, figures = Halt(), Figures()
+        work = Work(
+            ledger,
+            folder.path,
+            settings,
+            begun.budget,
+            halt,
+            figures,
+            listener.progress,
+            listener.warn,
+            signals,
+        )
         try:
-            if begun.total:
-                await _carry_all(scene, service, begun.total)
+            if begun.jobs or begun.unknown:
+                await work.carry_all(service, begun.jobs, plan.to_send)
         finally:
             with CancelScope(shield=True):
-                code = await to_thread.run_sync(_end, scene)
+                code = await to_thread.run_sync(_end, ledger, folder, halt, figures)
         summary = report.summary(ledger, ledger.clock)
-    return Finished(code, summary, plan, warnings, scene.stopped)
+    stopped = str(halt.reason) if halt.reason else None
+    return Finished(code, summary, plan, warnings, stopped, figures.trouble)
 
 
 def run(
@@ -124,9 +134,10 @@ def run(
     *,
     merge: bool | None = None,
     listener: Listener | None = None,
+    signals: bool = False,
 ) -> Finished:
     """Do what `arun` does, from code without an event loop, or from a notebook, which has one already."""
-    story = partial(arun, manifest, settings, service, merge=merge, listener=listener)
+    story = partial(arun, manifest, settings, service, merge=merge, listener=listener, signals=signals)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -139,6 +150,10 @@ def _prepare(
     manifest: Path, settings: RunSettings, ledger: Ledger, folder: OutputFolder, *, merge: bool | None
 ) -> tuple[Plan, Callable[[], None], tuple[Problem, ...]]:
     """Read, check and compare; changes nothing but what a dead run left behind. Return the plan and how to adopt it."""
+    if settings.max_cost is not None and settings.price is None and bill.price(ledger) is None:
+        raise UsageError(
+            "--max-cost: this folder does not know the price of a job yet. Give it with --price USD."
+        )
     ledger.run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(ledger.clock()))}-{secrets.token_hex(3)}"
     with ledger.atomic():
         feed.recover(ledger)
@@ -146,7 +161,8 @@ def _prepare(
     stage, found, merging = stage_manifest(
         manifest, settings, ledger, folder, merge=merge, seen=SeenPictures(ledger)
     )
-    plan = stage.compare(retry_failed=settings.retry_failed, price=bill.price(ledger))
+    price = settings.price if settings.price is not None else bill.price(ledger)
+    plan = stage.compare(retry_failed=settings.retry_failed, price=price)
     adopt = partial(
         stage.adopt,
         ledger,
@@ -160,150 +176,72 @@ def _prepare(
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    total: int
-    already_done: int
+    """What there is to do: jobs to carry, unknown ones to settle, and the money for it."""
+
+    jobs: int
+    unknown: int
+    budget: Budget
 
 
-def _begin(ledger: Ledger, adopt: Callable[[], None]) -> _Begun:
+def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> _Begun:
+    """Adopt the manifest and open the run's line in the ledger; the cap of a killed run goes on."""
+    price = settings.price if settings.price is not None else bill.price(ledger)
     with ledger.atomic() as connection:
         adopt()
-        begun = _Begun(feed.open_jobs(ledger), bill.already_done(ledger))
+        feed.choose_pilot(ledger, settings.pilot)
+        cap_from = bill.cap_from(ledger)
+        budget = Budget(settings.max_cost, price, bill.committed(ledger, cap_from, price or 0))
         connection.execute(
-            "INSERT INTO runs (run_id, pid, started_at, already_done) VALUES (?,?,?,?)",
-            (ledger.run_id, os.getpid(), ledger.clock(), begun.already_done),
+            "INSERT INTO runs (run_id, pid, started_at, max_cost, cap_from, already_done) VALUES (?,?,?,?,?,?)",
+            (
+                ledger.run_id,
+                os.getpid(),
+                ledger.clock(),
+                settings.max_cost,
+                cap_from,
+                bill.already_done(ledger),
+            ),
         )
-    return begun
+        return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget)
 
 
-@dataclass
-class _Figures:
-    """What a run counts for its line in the ledger."""
-
-    status_calls: int = 0
-    http_429: int = 0
-    rows_saved: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """What the parts of one run share."""
-
-    ledger: Ledger
-    folder: OutputFolder
-    settings: RunSettings
-    listener: Listener
-    halt: Halt
-    figures: _Figures
-
-    @property
-    def stopped(self) -> str | None:
-        """Why the run submitted no more, if it stopped early."""
-        return str(self.halt.reason) if self.halt.reason else None
-
-
-async def _carry_all(scene: _Scene, service: Service | None, total: int) -> None:
-    """Open what the journey needs, and carry every job of the feed."""
-    settings, halt = scene.settings, scene.halt
-    tally = Tally(scene.listener.progress)
-    tally.begin(total, simulated=service is None)
-    pace = Pace(settings.concurrency)
-    async with AsyncExitStack() as stack:
-        remote = await stack.enter_async_context(local_service()) if service is None else service
-        client = await stack.enter_async_context(Client(remote, pace=pace))
-        desk = await stack.enter_async_context(open_desk(scene.ledger))
-        journey = Journey(
-            desk=desk,
-            client=client,
-            uploads=Uploads(client, desk, load_picture),
-            folder=scene.folder.path,
-            tally=tally,
-            halt=halt,
-            retries=settings.retries,
-            job_timeout_s=settings.job_timeout_s,
-            bad_input=PictureError,
-        )
-        try:
-            await _work(journey, desk, min(settings.concurrency + AHEAD, total))
-        except* FolderError as group:
-            raise _first(group) from group
-        except* RunStopped as group:
-            halt.because(str(_first(group)))
-        finally:
-            figures = scene.figures
-            figures.status_calls, figures.http_429 = client.status_calls, pace.gate.throttles
-            figures.rows_saved = tally.progress.saved
-
-
-async def _work(journey: Journey, desk: Desk, workers: int) -> None:
-    send, receive = create_memory_object_stream[Task](0)
-    async with anyio.create_task_group() as background:
-        background.start_soon(journey.client.pace.serve)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(workers):
-                tasks.start_soon(_carry, journey, receive.clone())
-            receive.close()
-            tasks.start_soon(_feed, journey, desk, send)
-        background.cancel_scope.cancel()
-
-
-async def _carry(journey: Journey, tasks: MemoryObjectReceiveStream[Task]) -> None:
-    with tasks:
-        async for task in tasks:
-            await journey.carry(task)
-
-
-async def _feed(journey: Journey, desk: Desk, tasks: MemoryObjectSendStream[Task]) -> None:
-    pages = feed.Feed()
-    with tasks:
-        while page := await desk.do(pages.page):
-            for task in page:
-                if journey.halt.reason and task.request_id is None:
-                    return
-                await tasks.send(task)
-
-
-@asynccontextmanager
-async def local_service() -> AsyncIterator[Service]:
-    """Start the local server in a process of its own and stop it afterwards."""
-    from batch.local import LocalProcess  # noqa: PLC0415  only --local needs it
-
-    process = await to_thread.run_sync(LocalProcess)
-    try:
-        url = process.base_url
-        yield Service(url, url, url, api_key=process.api_key, local=True)
-    finally:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(process.close)
-
-
-def _end(scene: _Scene) -> int:
+def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> int:
     """Close the run's line in the ledger and write report and summary; return the exit code."""
-    ledger, figures = scene.ledger, scene.figures
-    code = exit_code(bill.statuses(ledger, selected_only=True), scene.halt)
+    code = exit_code(bill.statuses(ledger, selected_only=True), halt)
     with ledger.atomic() as connection:
         connection.execute(
             "UPDATE runs SET ended_at=?, rows_saved=?, status_calls=?, http_429=?, exit_code=? WHERE run_id=?",
             (ledger.clock(), figures.rows_saved, figures.status_calls, figures.http_429, code, ledger.run_id),
         )
-    report.write_report(ledger, scene.folder)
-    report.write_summary(report.summary(ledger, ledger.clock), scene.folder)
+    report.write_report(ledger, folder)
+    report.write_summary(report.summary(ledger, ledger.clock), folder)
     return code
 
 
 def exit_code(statuses: dict[str, int], halt: Halt) -> int:
     """Return the first exit code that applies to the selected rows, in the documented order."""
+    applying = {code for status, code in _CODES.items() if statuses.get(status)}
     if halt.reason:
-        return halt.reason.exit_code
-    for status, code in (
-        ("unknown", errors.EXIT_UNKNOWN),
-        ("pending", errors.EXIT_ROWS_LEFT),
-        ("failed", errors.EXIT_SOME_FAILED),
-        ("expired", errors.EXIT_SOME_FAILED),
-        ("abandoned", errors.EXIT_SOME_FAILED),
-    ):
-        if statuses.get(status):
-            return code
-    return errors.EXIT_OK
+        applying.add(halt.reason.exit_code)
+    return next((code for code in _ORDER if code in applying), errors.EXIT_OK)
+
+
+_CODES = {
+    "unknown": errors.EXIT_UNKNOWN,
+    "pending": errors.EXIT_ROWS_LEFT,
+    "failed": errors.EXIT_SOME_FAILED,
+    "expired": errors.EXIT_SOME_FAILED,
+    "abandoned": errors.EXIT_SOME_FAILED,
+}
+_ORDER = (
+    128 + signal.SIGINT,
+    128 + signal.SIGTERM,
+    errors.EXIT_STOPPED,
+    errors.EXIT_CAP,
+    errors.EXIT_UNKNOWN,
+    errors.EXIT_ROWS_LEFT,
+    errors.EXIT_SOME_FAILED,
+)
 
 
 def _changed(plan: Plan) -> str:
@@ -318,10 +256,3 @@ def _changed(plan: Plan) -> str:
         f"{len(plan.changed)} rows were paid for before and have changed since: {rows}{more}. "
         f"Sending them costs money again, {price}. Add --yes to do it."
     )
-
-
-def _first(group: BaseExceptionGroup[Any]) -> Any:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found

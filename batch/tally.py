@@ -47,6 +47,10 @@ class Tally:
         """Say how many jobs there are to carry."""
         self._tell(total=total, simulated=simulated, message="")
 
+    def tick(self) -> None:
+        """Tell the listener that time passes."""
+        self._tell(message="")
+
     def flew(self, change: int) -> None:
         """Take note of a job that took (+1) or left (-1) a slot."""
         self._tell(in_flight=self.progress.in_flight + change, message="")

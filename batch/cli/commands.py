@@ -94,8 +94,9 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
             planned=lambda _plan, warnings: None if quiet else console.problems(warnings),
             confirm=console.confirm,
             progress=line.hear,
+            warn=line.say,
         )
-        end = run(asked.manifest, settings, service, merge=merge, listener=listener)
+        end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
     if end.stopped:
         console.say(f"Stopped: {end.stopped}")
     if not quiet:

@@ -50,10 +50,14 @@ class ProgressLine:
             self._told = time.monotonic()
             click.echo(self._line(progress), err=True)
         if self._verbose and progress.message:
-            if self._bar is not None:
-                self._bar.write(progress.message, file=sys.stderr)
-            else:
-                click.echo(progress.message, err=True)
+            self.say(progress.message)
+
+    def say(self, text: str) -> None:
+        """Say something without tearing the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
 
     def _show(self, progress: Progress) -> None:
         if self._bar is None:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batch.ledger.states import AT_RISK, REPORTED
+from batch.ledger.states import AT_RISK, REPORTED, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +22,9 @@ MICRO = 1_000_000
 """Micro-dollars in a dollar."""
 
 TOP_ERRORS = 10
+
+_STANDS = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN '{State.COMPLETED}' ELSE j.state END"
+"""A row's state: the job's, save that a saved job's picture may not lie there for this row yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,13 @@ class Bill:
 def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
     """Yield every row of the current manifest, in its order, one at a time."""
     for row in ledger.connection.execute(
-        "SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, j.* FROM rows r JOIN jobs j USING (job) "
+        f"SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, {_STANDS} AS stands, j.* "
+        "FROM rows r JOIN jobs j USING (job) "
         "WHERE r.position IS NOT NULL ORDER BY r.position"
     ):
         yield ReportRow(
             id=row["id"],
-            status=REPORTED.get(row["state"], row["state"]),
+            status=REPORTED.get(row["stands"], row["stands"]),
             cells=json.loads(row["cells"]),
             parameters=json.loads(row["parameters"]),
             files=json.loads(row["files"]),
@@ -90,6 +94,28 @@ def spent(ledger: Ledger) -> int:
     return total
 
 
+def cap_from(ledger: Ledger) -> int:
+    """Return the event from which spending counts against a cap: a run that was killed hands its own on."""
+    row = ledger.connection.execute(
+        "SELECT cap_from, ended_at FROM runs ORDER BY started_at DESC LIMIT 1"
+    ).fetchone()
+    if row is not None and row["ended_at"] is None:
+        killed: int = row["cap_from"]
+        return killed
+    last: int = ledger.connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+    return last
+
+
+def committed(ledger: Ledger, cap_from: int, price: int) -> int:
+    """Return micro-dollars spent since an event, plus what unknown and running jobs may cost: `price` where not noted."""
+    total: int = ledger.connection.execute(
+        "SELECT (SELECT coalesce(sum(cost), 0) FROM events WHERE seq > ?) + "
+        "(SELECT coalesce(sum(coalesce(estimate, ?)), 0) FROM jobs WHERE state IN ('sending', 'unknown', 'accepted'))",
+        (cap_from, price),
+    ).fetchone()[0]
+    return total
+
+
 def already_done(ledger: Ledger) -> int:
     """Return what the selected rows' saved pictures have cost, in micro-dollars: each job once."""
     total: int = ledger.connection.execute(
@@ -102,8 +128,8 @@ def statuses(ledger: Ledger, *, selected_only: bool = False) -> dict[str, int]:
     """Count the current manifest's rows by reported status."""
     counts: dict[str, int] = {}
     for row in ledger.connection.execute(
-        "SELECT j.state AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
-        "WHERE r.position IS NOT NULL AND (r.selected OR NOT ?) GROUP BY j.state",
+        f"SELECT {_STANDS} AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
+        "WHERE r.position IS NOT NULL AND (r.selected OR NOT ?) GROUP BY 1",
         (selected_only,),
     ):
         status = REPORTED.get(row["state"], row["state"])

@@ -16,7 +16,7 @@ from batch.ledger.states import IN_FLIGHT, Event, State
 from batch.model import Target, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from batch.ledger.store import Ledger
 
@@ -41,27 +41,45 @@ ORDER BY b LIMIT :page
 _PLANNED = """
 SELECT r.job AS job, 0 AS a, r.position AS b FROM rows r JOIN jobs j USING (job)
 WHERE r.position > :b AND r.selected AND j.state = 'planned'
+  AND (:pilot IS NULL OR r.job IN (SELECT value FROM json_each(:pilot)))
   AND NOT EXISTS (SELECT 1 FROM rows e WHERE e.job = r.job AND e.selected AND e.position < r.position)
 ORDER BY b LIMIT :page
 """
 
 
 class Feed:
-    """The jobs of this run, each once, in the order they are to be carried."""
+    """The jobs of this run, each once, in the order they are to be carried.
 
-    def __init__(self) -> None:
-        self._questions = [_IN_FLIGHT, _WANTED, _PLANNED]
+    A later round gets `settled`, the jobs that were unknown before; in flight are then only those.
+    """
+
+    def __init__(self, settled: Collection[int] | None = None) -> None:
+        self._questions = [_IN_FLIGHT, _WANTED, _PLANNED] if settled is None else [_PLANNED]
+        self._settled = list(settled or ())
         self._a, self._b = -1.0, -1
 
     def page(self, ledger: Ledger) -> list[Task]:
         """Return the next jobs, at most PAGE; an empty list when there are no more."""
+        if self._settled:
+            jobs, self._settled = self._settled, []
+            known = [task(ledger, job) for job in jobs]
+            going_on = [found for found in known if found.state in IN_FLIGHT]
+            if going_on:
+                return going_on
         while self._questions:
-            found = ledger.connection.execute(
-                self._questions[0], {"run": ledger.run_id, "a": self._a, "b": self._b, "page": PAGE}
+            page = ledger.connection.execute(
+                self._questions[0],
+                {
+                    "run": ledger.run_id,
+                    "a": self._a,
+                    "b": self._b,
+                    "page": PAGE,
+                    "pilot": ledger.meta("pilot"),
+                },
             ).fetchall()
-            if found:
-                self._a, self._b = found[-1]["a"], found[-1]["b"]
-                return [task(ledger, row["job"]) for row in found]
+            if page:
+                self._a, self._b = page[-1]["a"], page[-1]["b"]
+                return [task(ledger, row["job"]) for row in page]
             self._questions.pop(0)
             self._a, self._b = -1.0, -1
         return []
@@ -78,13 +96,44 @@ def open_jobs(ledger: Ledger) -> int:
     return total
 
 
+def choose_pilot(ledger: Ledger, number: int | None) -> None:
+    """Let only `number` planned jobs, spread evenly over the manifest, be fed; None: all. Runs inside `atomic`."""
+    run = ledger.connection.execute
+    run("DELETE FROM meta WHERE name='pilot'")
+    if number is None:
+        return
+    planned = [
+        row["job"]
+        for row in run(
+            "SELECT r.job AS job, min(r.position) AS place FROM rows r JOIN jobs j USING (job) "
+            "WHERE r.selected AND r.position IS NOT NULL AND j.state='planned' GROUP BY r.job ORDER BY place"
+        )
+    ]
+    chosen = (
+        [planned[i * len(planned) // number] for i in range(number)] if number < len(planned) else planned
+    )
+    ledger.set_meta("pilot", json.dumps(chosen))
+
+
+def unknown_jobs(ledger: Ledger) -> int:
+    """Count the jobs that nobody knows about."""
+    count: int = ledger.connection.execute(
+        "SELECT count(*) FROM jobs WHERE state=?", (State.UNKNOWN,)
+    ).fetchone()[0]
+    return count
+
+
 def task(ledger: Ledger, job: int) -> Task:
     """Return one job as it stands."""
     row = ledger.connection.execute("SELECT * FROM jobs WHERE job=?", (job,)).fetchone()
     wanting = ledger.connection.execute(
-        "SELECT id, output, files, kept_job, kept_output, position FROM rows WHERE job=? ORDER BY position",
+        "SELECT r.id, r.output, r.files, r.kept_job, r.kept_output, r.position, k.sha256 AS kept_sha256 "
+        "FROM rows r LEFT JOIN jobs k ON k.job = r.kept_job WHERE r.job=? ORDER BY r.position",
         (job,),
     ).fetchall()
+    holding = ledger.connection.execute(  # also a row that wants other work by now
+        "SELECT kept_output FROM rows WHERE kept_job=? AND kept_output IS NOT NULL ORDER BY row", (job,)
+    )
     files: dict[str, Path] = {}
     for want in wanting:
         files |= {content: Path(path) for content, path in json.loads(want["files"]).items()}
@@ -93,25 +142,31 @@ def task(ledger: Ledger, job: int) -> Task:
         key=row["payload_key"],
         state=row["state"],
         targets=tuple(
-            Target(want["id"], want["output"], want["kept_output"])
+            Target(want["id"], want["output"], want["kept_output"], want["kept_sha256"])
             for want in wanting
             if want["position"] is not None
             and (want["kept_job"], want["kept_output"]) != (job, want["output"])
         ),
-        sources=tuple(
-            want["kept_output"] for want in wanting if want["kept_job"] == job and want["kept_output"]
-        ),
+        sources=tuple(held["kept_output"] for held in holding),
         parameters=json.loads(row["parameters"]),
         files=files,
         request_id=row["request_id"],
         output_url=row["output_url"],
         submitted_at=row["submitted_at"],
+        estimate=row["estimate"],
         sha256=row["sha256"],
     )
 
 
 def kept(ledger: Ledger, task: Task) -> None:
-    """Write down that the task's picture now lies at each of its targets; runs inside `atomic`."""
+    """Write down that the task's picture now lies at each of its targets; runs inside `atomic`.
+
+    A row that had its picture there before has it no longer: names may move from one row to another.
+    """
+    ledger.connection.executemany(
+        "UPDATE rows SET kept_job=NULL, kept_output=NULL WHERE kept_output=? AND id<>?",
+        [(target.output, target.id) for target in task.targets],
+    )
     ledger.connection.executemany(
         "UPDATE rows SET kept_job=?, kept_output=? WHERE id=? AND job=?",
         [(task.job, target.output, target.id, task.job) for target in task.targets],
@@ -138,7 +193,7 @@ def recover(ledger: Ledger) -> int:
     was under way and nothing was paid: its jobs go back to planned.
     """
     local = ledger.meta("service") == LOCAL_SERVICE
-    states = (State.SENDING, *(IN_FLIGHT if local else ()))
+    states = (State.SENDING, *((State.UNKNOWN, *IN_FLIGHT) if local else ()))
     jobs = ledger.connection.execute(
         f"SELECT job FROM jobs WHERE state IN ({','.join('?' * len(states))})",
         states,

@@ -18,6 +18,8 @@ CREATE TABLE jobs (
     submitted_at REAL,
     completed_at REAL,
     output_url   TEXT,
+    estimate     INTEGER,                     -- what it was expected to cost when it was last reserved
+    sent         TEXT,                        -- image URLs as they were last sent, by parameter
     cost         INTEGER,
     http_status  INTEGER,
     error_class  TEXT,
@@ -59,6 +61,7 @@ CREATE TABLE events (                         -- append-only
     at      REAL    NOT NULL,
     detail  TEXT,
     request_id TEXT,
+    estimate INTEGER,
     cost    INTEGER,
     run_id  TEXT
 );
@@ -85,6 +88,8 @@ CREATE TABLE runs (
     pid          INTEGER NOT NULL,
     started_at   REAL    NOT NULL,
     ended_at     REAL,
+    max_cost     INTEGER,                     -- --max-cost in micro-dollars
+    cap_from     INTEGER NOT NULL DEFAULT 0,  -- events.seq from which spending counts against it
     already_done INTEGER NOT NULL DEFAULT 0,  -- micro-dollars of selected work that was done before this run
     rows_saved   INTEGER NOT NULL DEFAULT 0,
     status_calls INTEGER NOT NULL DEFAULT 0,

@@ -48,6 +48,9 @@ _INSERT = (
 
 _PAID = ",".join(f"'{state}'" for state in (*AT_RISK, State.SAVED, State.EXPIRED))
 
+_ASKED = "CASE WHEN rows.job = {1}.job THEN rows.asked_key ELSE {0}.asked_key END"
+"""A row that comes back from a report names the seed that was drawn; what was asked for first is still its seed of -1."""
+
 _COMPARE = f"""
 SELECT s.number, s.id, s.key, new.state AS state,
        (old.job IS NOT NULL AND old.payload_key <> s.key
@@ -145,9 +148,10 @@ class Stage:
         ]
 
     def strangers(self) -> Iterator[tuple[int, str]]:
-        """Yield (row number, id) of rows whose id the ledger does not know."""
+        """Yield (row number, id) of rows whose id the manifest that was adopted last does not have."""
         for row in self.connection.execute(
-            "SELECT number, id FROM staged WHERE id NOT IN (SELECT id FROM rows) ORDER BY position"
+            "SELECT number, id FROM staged WHERE id NOT IN (SELECT id FROM rows WHERE position IS NOT NULL) "
+            "ORDER BY position"
         ):
             yield row["number"], row["id"]
 
@@ -171,10 +175,14 @@ class Stage:
             )
 
     def unowned(self) -> Iterator[tuple[int, str]]:
-        """Yield (row number, output) of rows whose output is no picture that the ledger wrote."""
+        """Yield (row number, output) of rows whose output is no picture that the ledger wrote.
+
+        A run that was killed between a picture's rename and its record leaves one that only its job vouches for.
+        """
         for row in self.connection.execute(
             "SELECT number, output FROM staged WHERE output NOT IN "
-            "(SELECT kept_output FROM rows WHERE kept_output IS NOT NULL)"
+            "(SELECT kept_output FROM rows WHERE kept_output IS NOT NULL) AND output NOT IN "
+            "(SELECT r.output FROM rows r JOIN events e USING (job) WHERE e.state = 'completed')"
         ):
             yield row["number"], row["output"]
 
@@ -195,10 +203,18 @@ class Stage:
         )
         return Plan(**dict(counts), changed=tuple((row["number"], row["id"]) for row in changed), price=price)
 
-    def adopt(self, ledger: Ledger, columns: Sequence[str], *, merge: bool, retry_failed: bool) -> None:
+    def adopt(
+        self,
+        ledger: Ledger,
+        columns: Sequence[str],
+        *,
+        merge: bool,
+        retry_failed: bool,
+        name: str | None = None,
+    ) -> None:
         """Make the staged rows the ledger's own; runs inside `atomic`.
 
-        `columns` are the manifest's own columns, in order. With `merge` the rows replace those of the same id and
+        `columns` are the manifest's own columns, in order, and `name` the template of its output names. With `merge` the rows replace those of the same id and
         the manifest stays what it was; without, they are the manifest from now on, and rows that are no longer in
         it keep their history but leave the report.
         """
@@ -209,9 +225,9 @@ class Stage:
         run("UPDATE rows SET selected=0")
         if merge:
             run(
-                "UPDATE rows SET selected=s.selected, asked_key=s.asked_key, output=s.output, files=s.files, "
-                "cells=json_patch(rows.cells, s.cells), job=(SELECT job FROM jobs WHERE payload_key=s.key) "
-                "FROM staged s WHERE s.id = rows.id"
+                f"UPDATE rows SET selected=s.selected, asked_key={_ASKED.format('s', 'j')}, output=s.output, "
+                "files=s.files, cells=json_patch(rows.cells, s.cells), job=j.job "
+                "FROM staged s JOIN jobs j ON j.payload_key = s.key WHERE s.id = rows.id"
             )
         else:
             run("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
@@ -220,10 +236,13 @@ class Stage:
                 "SELECT s.id, s.position, j.job, s.asked_key, s.output, s.cells, s.files, s.selected "
                 "FROM staged s JOIN jobs j ON j.payload_key = s.key WHERE true ORDER BY s.position "
                 "ON CONFLICT (id) DO UPDATE SET position=excluded.position, job=excluded.job, "
-                "asked_key=excluded.asked_key, output=excluded.output, cells=excluded.cells, files=excluded.files, "
+                f"asked_key={_ASKED.format('excluded', 'excluded')}, output=excluded.output, "
+                "cells=excluded.cells, files=excluded.files, "
                 "selected=excluded.selected"
             )
             ledger.set_meta("columns", json.dumps(list(columns), ensure_ascii=False))
+            if name is not None:
+                ledger.set_meta("name", name)
         if retry_failed:
             again = run(
                 "SELECT DISTINCT j.job FROM rows r JOIN jobs j USING (job) "

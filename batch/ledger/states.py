@@ -86,6 +86,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (_S.ACCEPTED, _E.RESTART): _S.PLANNED,
     (_S.COMPLETED, _E.RESTART): _S.PLANNED,
     (_S.SAVED, _E.RESTART): _S.PLANNED,
+    (_S.UNKNOWN, _E.RESTART): _S.PLANNED,
 }
 
 IN_FLIGHT = (State.ACCEPTED, State.COMPLETED)

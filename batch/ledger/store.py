@@ -28,13 +28,13 @@ SCHEMA_VERSION = 1
 
 _FACTS = frozenset(
     {
-        "request_id", "submitted_at", "completed_at", "output_url", "cost", "http_status", "error_class", "error",
+        "request_id", "submitted_at", "completed_at", "output_url", "estimate", "sent", "cost", "http_status", "error_class", "error",
         "queue_s", "inference_s", "total_s", "sha256", "width", "height",
     }
 )  # fmt: skip
 
 _FORGET = (
-    "request_id=NULL, submitted_at=NULL, completed_at=NULL, output_url=NULL, cost=NULL, http_status=NULL, "
+    "request_id=NULL, submitted_at=NULL, completed_at=NULL, output_url=NULL, estimate=NULL, sent=NULL, cost=NULL, http_status=NULL, "
     "error_class=NULL, error=NULL, queue_s=NULL, inference_s=NULL, total_s=NULL, sha256=NULL, width=NULL, height=NULL"
 )
 
@@ -99,13 +99,14 @@ class Ledger:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
+            self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            if self.connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                self.connection.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
 
     def _prepare(self, service: str) -> None:
-        if self._pragma("application_id") == 0 and not self._tables():
+        if self._pragma("application_id") == 0 and not _tables(self.connection):
             # executescript commits whatever is open, so the script carries its own transaction.
             self.connection.executescript(
                 f"BEGIN IMMEDIATE;\n{_schema()}\n"
@@ -127,7 +128,7 @@ class Ledger:
     def _check_header(self) -> None:
         try:
             application, version = self._pragma("application_id"), self._pragma("user_version")
-            foreign = application != APPLICATION_ID or not self._tables()
+            foreign = application != APPLICATION_ID or not _tables(self.connection)
         except sqlite3.DatabaseError as exc:
             raise FolderError(
                 f"{self.path}: is damaged or no ledger ({exc}). Move it away, or restore it."
@@ -138,12 +139,6 @@ class Ledger:
             raise FolderError(
                 f"{self.path}: was written by a newer texbatch (schema {version}). Upgrade texbatch."
             )
-
-    def _tables(self) -> int:
-        count: int = self.connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE type='table'"
-        ).fetchone()[0]
-        return count
 
     def _pragma(self, name: str) -> int:
         value: int = self.connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -182,11 +177,12 @@ class Ledger:
             {**facts, "_state": state, "_attempt": attempt, "_run": self.run_id, "_job": job},
         )
         self.connection.execute(
-            "INSERT INTO events (job, attempt, event, state, at, detail, request_id, cost, run_id) "
-            "VALUES (?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO events (job, attempt, event, state, at, detail, request_id, estimate, cost, run_id) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?)",
             (
                 job, attempt, event, state, self.clock(), detail or facts.get("error"),
-                facts.get("request_id") or row["request_id"], facts.get("cost"), self.run_id,
+                facts.get("request_id") or row["request_id"], facts.get("estimate"), facts.get("cost"),
+                self.run_id,
             ),
         )  # fmt: skip
         return state
@@ -200,14 +196,23 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=FILE")  # a manifest of any length on its way in
-        if not read_only:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        foreign = application != APPLICATION_ID and (application or _tables(connection))
+        if not read_only and not foreign:  # journal_mode is written into the file: not into another's
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
                 raise FolderError(f"{path}: this file system cannot hold a ledger (journal mode {mode}).")
             connection.execute("PRAGMA synchronous=FULL")
     except sqlite3.Error as exc:
-        raise FolderError(f"{path}: cannot be opened as a ledger ({exc}).") from exc
+        raise FolderError(
+            f"{path}: cannot be opened as a ledger ({exc}). Move it away, or restore it."
+        ) from exc
     return connection
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("SELECT count(*) FROM sqlite_master WHERE type='table'").fetchone()[0]
+    return count
 
 
 def _schema() -> str:

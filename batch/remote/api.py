@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import anyio
 import httpx
+from yarl import URL
 
-from batch.errors import NoAnswer, NotDelivered, RunStopped
+from batch.errors import NoAnswer, NotDelivered, RunStopped, UsageError
 from batch.remote.verdicts import EXCERPT, Reply
 
 if TYPE_CHECKING:
@@ -47,15 +48,17 @@ class CertificateRejected(httpx.ConnectError):
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """httpx over an aiohttp session; one connection pool, closed with the client."""
 
-    def __init__(self, network: Network, max_connections: int) -> None:
+    def __init__(self, network: Network, context: ssl.SSLContext, max_connections: int) -> None:
         self._network = network
+        self._context = context
         self._limit = max_connections
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
-        context = ssl.create_default_context(cafile=self._network.ca_file)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._limit, ssl=context, keepalive_timeout=REUSE_IDLE_S),
+            connector=aiohttp.TCPConnector(
+                limit=self._limit, ssl=self._context, keepalive_timeout=REUSE_IDLE_S
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -68,7 +71,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._session.request(
                 request.method,
-                str(request.url),
+                URL(str(request.url), encoded=True),  # a signed URL is good as it was written only
                 headers=request.headers.multi_items(),
                 data=request.content or None,
                 allow_redirects=False,
@@ -85,7 +88,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             aiohttp.ConnectionTimeoutError,
         ) as exc:
             raise httpx.ConnectError(_words(exc), request=request) from exc
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise httpx.ReadError(_words(exc), request=request) from exc
         return httpx.Response(
             response.status, headers=response.raw_headers, stream=_Body(response, request), request=request
@@ -106,7 +109,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+        except (aiohttp.ClientError, OSError) as exc:
             raise httpx.ReadError(_words(exc), request=self._request) from exc
 
     async def aclose(self) -> None:
@@ -117,14 +120,16 @@ class _Body(httpx.AsyncByteStream):
 
 
 class Api:
-    """The two pools, open; use as an async context manager."""
+    """The two pools, open; use as an async context manager. Raises UsageError for a CA file that is none."""
 
     def __init__(self, service: Service, max_connections: int = 100) -> None:
         self.service = service
         self._stack = AsyncExitStack()
         agent = {"user-agent": USER_AGENT}
-        self._api = _client(service.network, max_connections, agent | {"x-api-key": service.api_key})
-        self._files = _client(service.network, max_connections, agent)
+        context = _trusting(service.network.ca_file)
+        keyed = agent | {"x-api-key": service.api_key}
+        self._api = _client(AiohttpTransport(service.network, context, max_connections), keyed)
+        self._files = _client(AiohttpTransport(service.network, context, max_connections), agent)
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._api)
@@ -216,9 +221,18 @@ class _border:  # noqa: N801  reads as a statement
             raise NoAnswer(f"{place}: {exc or type(exc).__name__}") from exc
 
 
-def _client(network: Network, max_connections: int, headers: Mapping[str, str]) -> httpx.AsyncClient:
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:
+        raise UsageError(
+            f"{ca_file}: no CA certificates can be read from it ({exc}). Check SSL_CERT_FILE."
+        ) from exc
+
+
+def _client(transport: httpx.AsyncBaseTransport, headers: Mapping[str, str]) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=AiohttpTransport(network, max_connections),
+        transport=transport,
         headers=headers,
         timeout=TIMEOUTS,
         max_redirects=REDIRECTS,
@@ -236,9 +250,12 @@ def _proxy(network: Network, url: httpx.URL) -> str | None:
 
 def _parse(data: bytes) -> Any:
     try:
-        return json.loads(data)
+        body = json.loads(data)
+        if b"\\ud" in data.lower():  # half a surrogate pair can be neither stored nor sent on
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):  # also UnicodeDecodeError
         return None
+    return body
 
 
 def _place(request: httpx.Request) -> str:
@@ -246,4 +263,6 @@ def _place(request: httpx.Request) -> str:
 
 
 def _words(exc: BaseException) -> str:
+    if isinstance(exc, aiohttp.ClientResponseError):  # its own text holds the whole URL, query and all
+        return " ".join(exc.message.split())[:EXCERPT] or type(exc).__name__
     return str(exc) or type(exc).__name__

@@ -41,6 +41,11 @@ class Credits:
     paid: int
     free: int
 
+    @property
+    def total(self) -> int:
+        """What jobs can be paid from."""
+        return self.paid + self.free
+
 
 class Client:
     """The service's calls; use as an async context manager.
@@ -120,6 +125,12 @@ class Client:
             self.pace.throttled(verdicts.read_throttle(reply), self.clock(), on_get=True)
         return reply
 
+    async def read(
+        self, url: str, *, params: Mapping[str, str | int] | None = None, limit: int = JSON_LIMIT
+    ) -> verdicts.Reply:
+        """GET anything of the three API hosts, once; raises NoAnswer when the answer did not come whole."""
+        return await self._api.call("GET", url, params=params, limit=limit)
+
     def _request_url(self, request_id: str) -> str:
         # Built from our own host, not from the URLs in the answer: the key follows no URL that a server names.
         return f"{self._base}/v2/requests/{quote(request_id, safe='')}"
@@ -145,15 +156,19 @@ class Client:
     async def upload(self, data_urls: Sequence[str]) -> list[str]:
         """Store pictures given as data URLs; return their URLs in the same order. Free, so it may be repeated.
 
+        A 429 is waited out at the gate, with everybody.
+
         Raises NoAnswer when the answer did not come, ServiceError when the service refuses them or answers nonsense.
         """
         url = f"{self.service.upload_url.rstrip('/')}/upload-asset"
-        reply = await self._api.call("POST", url, body={"data_urls": list(data_urls)}, within_s=UPLOAD_S)
+        body = {"data_urls": list(data_urls)}
+        while (reply := await self._api.call("POST", url, body=body, within_s=UPLOAD_S)).status == 429:
+            self.pace.throttled(verdicts.read_throttle(reply), self.clock())
+            async with self.pace.turn(Turn.SUBMIT):
+                pass
         if reply.status in {401, 403}:
             raise RunStopped(f"The upload was refused. Check SEGMIND_API_KEY. ({reply.reason})")
-        if reply.status == 429 or reply.status >= 500:
-            if reply.status == 429:
-                self.pace.throttled(verdicts.read_throttle(reply), self.clock())
+        if reply.status >= 500:
             raise NoAnswer(f"the upload was not answered ({reply.reason})")
         urls = reply.body.get("file_urls") if isinstance(reply.body, dict) else None
         if reply.status != 200 or not isinstance(urls, list) or len(urls) != len(data_urls):
@@ -171,7 +186,7 @@ class Client:
 
     async def credits(self) -> Credits:
         """Read the balance; free. Raises NoAnswer or ServiceError."""
-        reply = await self._api.call("GET", f"{self._base}/v1/get-user-credits")
+        reply = await self.read(f"{self._base}/v1/get-user-credits")
         if reply.status != 200 or not isinstance(reply.body, dict):
             raise ServiceError(f"the balance cannot be read ({reply.reason})")
         paid = verdicts.micro_dollars(reply.body.get("credits"))

@@ -13,6 +13,7 @@ import heapq
 import itertools
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,16 @@ def cool_down(reply: Throttled, local_now: float) -> float | None:
     return reply.retry_after
 
 
+@dataclass(order=True, slots=True)
+class _Waiter:
+    """Who stands before the gate: the more urgent first, then who came first."""
+
+    kind: Turn
+    number: int
+    news: anyio.Event = field(default_factory=anyio.Event, compare=False)
+    called: bool = field(default=False, compare=False)
+
+
 class Pace:
     """The waiting: `slot` for a job in flight, `turn` for one request."""
 
@@ -89,8 +100,7 @@ class Pace:
         self._slots = anyio.Semaphore(concurrency)
         self._busy = 0
         self._order = itertools.count()
-        self._waiting: list[tuple[Turn, int, anyio.Event]] = []
-        self._changed = anyio.Event()
+        self._waiting: list[_Waiter] = []
 
     def __repr__(self) -> str:
         busy = self.concurrency - self._slots.value
@@ -111,17 +121,15 @@ class Pace:
         if kind is not Turn.SUBMIT and not self.gate.counts_gets:
             yield
             return
-        called = anyio.Event()
-        entry = (kind, next(self._order), called)
-        heapq.heappush(self._waiting, entry)
-        self._wake()
+        waiter = _Waiter(kind, next(self._order))
+        heapq.heappush(self._waiting, waiter)
         try:
-            await called.wait()
+            await self._called(waiter)
         except BaseException:
-            if called.is_set():
+            if waiter.called:
                 self._leave()
             else:
-                self._waiting.remove(entry)
+                self._waiting.remove(waiter)
                 heapq.heapify(self._waiting)
             raise
         try:
@@ -132,29 +140,31 @@ class Pace:
     def throttled(self, reply: Throttled, local_now: float, *, on_get: bool = False) -> None:
         """Close the gate as the 429 says."""
         self.gate.throttled(anyio.current_time(), cool_down(reply, local_now), on_get=on_get)
-        self._wake()
+        for waiter in self._waiting:
+            waiter.news.set()  # the closure's end is to be waited for
 
     def accepted(self) -> None:
         """Tell the gate that a request was let through."""
         self.gate.accepted(anyio.current_time())
 
-    async def serve(self) -> None:
-        """Call waiters forward, as the gate allows; runs beside the work until cancelled."""
-        while True:
-            self._changed = anyio.Event()
-            now = anyio.current_time()
-            if now >= self.gate.opens_at:
-                while self._waiting and self._busy < self.gate.width(now):
-                    heapq.heappop(self._waiting)[2].set()
-                    self._busy += 1
-                await self._changed.wait()
-            else:
-                with anyio.move_on_after(self.gate.opens_at - now):
-                    await self._changed.wait()
+    async def _called(self, waiter: _Waiter) -> None:
+        self._call()
+        while not waiter.called:
+            waiter.news = anyio.Event()
+            cooling = self.gate.opens_at - anyio.current_time()
+            with anyio.move_on_after(cooling if cooling > 0 else None):
+                await waiter.news.wait()
+            self._call()
+
+    def _call(self) -> None:
+        """Call waiters forward, as the gate allows."""
+        now = anyio.current_time()
+        while self._waiting and now >= self.gate.opens_at and self._busy < self.gate.width(now):
+            waiter = heapq.heappop(self._waiting)
+            waiter.called = True
+            waiter.news.set()
+            self._busy += 1
 
     def _leave(self) -> None:
         self._busy -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
+        self._call()

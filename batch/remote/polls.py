@@ -73,12 +73,10 @@ class PollLearner:
         `age_s` is its age at the poll that found it done, `previous_age_s` at the poll before (None: there was
         none), `late_s` how far behind its due time that poll was sent, `total_s` the service's own figure, if any.
         """
-        if total_s is None and late_s > LATE_S:
+        if late_s <= LATE_S:
+            self._scale = self._scale * 0.8 if previous_age_s is None else min(1.0, self._scale * 1.1)
+        elif total_s is None:
             return
-        if previous_age_s is None:
-            self._scale *= 0.8
-        else:
-            self._scale = min(1.0, self._scale * 1.1)
         if total_s is not None:
             self._times.append(total_s)
         elif previous_age_s is None:

@@ -13,7 +13,7 @@ import anyio
 import stamina
 from anyio import CapacityLimiter, to_thread
 
-from batch.errors import NoAnswer
+from batch.errors import NoAnswer, TexbatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,14 @@ class Loaded(Protocol):
     def media_type(self) -> str: ...  # noqa: D102
 
 
+class _Sending:
+    """One content on its way, and what it failed with, if it did."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.error: Exception | None = None
+
+
 class Uploads:
     """The uploaded pictures of this run; `load` reads and checks a file against its planned content hash."""
 
@@ -44,28 +52,38 @@ class Uploads:
         self._client = client
         self._desk = desk
         self._load = load
-        self._under_way: dict[str, anyio.Event] = {}
+        self._under_way: dict[str, _Sending] = {}
         self._decoders = CapacityLimiter(DECODERS)
 
     async def url(self, sha256: str, path: Path) -> str:
         """Return the URL under which the service has this content, uploaded now if need be.
 
+        Whoever asks while it is under way shares its end: the URL, or the service's refusal.
+
         Raises what `load` raises for a bad file, NoAnswer or ServiceError when the upload fails, RunStopped when the
         key is refused.
         """
         while (busy := self._under_way.get(sha256)) is not None:
-            await busy.wait()
-        done = self._under_way[sha256] = anyio.Event()
+            await busy.done.wait()
+            if busy.error is not None:
+                raise busy.error
+        sending = self._under_way[sha256] = _Sending()
         try:
             known = await self._desk.do(lambda ledger: _known(ledger, sha256, self._client.clock() - REUSE_S))
             if known is not None:
                 return known
             url = await self._send(sha256, path)
             await self._desk.do(lambda ledger: _remember(ledger, sha256, url, self._client.clock()))
+        except (
+            TexbatchError
+        ) as exc:  # a bad file or a cancelled caller is no news of the service: the next one tries
+            sending.error = exc
+            raise
+        else:
             return url
         finally:
             del self._under_way[sha256]
-            done.set()
+            sending.done.set()
 
     async def _send(self, sha256: str, path: Path) -> str:
         data_url = await to_thread.run_sync(self._data_url, path, sha256, limiter=self._decoders)

@@ -18,6 +18,7 @@ from batch.model import Result
 
 EXCERPT = 300  # characters of a foreign answer that go into a message
 MICRO = 1_000_000  # micro-dollars in a dollar
+MOST_DOLLARS = 1_000_000_000  # more than any balance, and small enough for the ledger's 64-bit integers
 
 RUNNING = frozenset({"QUEUED", "PROCESSING"})
 
@@ -32,8 +33,17 @@ class Reply:
     text: str
 
     @property
+    def vendor(self) -> bool:
+        """Whether this is the vendor's own error envelope: a text under `error`.
+
+        A gateway's JSON looks alike: Amazon's answers {"message": "Internal server error"}, Kong's the same way.
+        """
+        error = self.body.get("error") if isinstance(self.body, Mapping) else None
+        return isinstance(error, str) and bool(error)
+
+    @property
     def envelope(self) -> str | None:
-        """The vendor's own error text, or None when this is not the vendor's JSON envelope."""
+        """The error text of a JSON answer, whoever wrote it, or None."""
         if isinstance(self.body, Mapping):
             for name in ("error_description", "error", "message", "detail"):
                 value = self.body.get(name)
@@ -112,7 +122,7 @@ _STOPS = {
 def judge_submit(reply: Reply) -> Submission:
     """Say what the answer to a submit means for the job that was sent."""
     status = reply.status
-    if status == 200:
+    if 200 <= status < 300:
         return _accepted(reply)
     if status == 429:
         return read_throttle(reply)
@@ -122,10 +132,10 @@ def judge_submit(reply: Reply) -> Submission:
         return _judge_406(reply)
     if status in {400, 422}:
         return Refused(reply.reason, status)
-    if status == 500 and reply.envelope is not None:
+    if status == 500 and reply.vendor:
         # The vendor: "retry the submit"; after a parameter change it usually means a bad parameter, hence bounded.
         return Bounced("service_error", reply.reason, status)
-    if 400 <= status < 500 and reply.envelope is not None:
+    if 400 <= status < 500 and reply.vendor:
         return Refused(reply.reason, status)
     # A gateway cannot know whether the job behind it was started.
     return Unknown("ambiguous_answer", reply.reason, status)
@@ -218,8 +228,8 @@ def judge_status(reply: Reply) -> StatusVerdict:
         return Denied(f"{_STOPS[reply.status]} ({reply.reason})", reply.status)
     if reply.status == 405:
         return Stop(_STOPS[405], 405)
-    if reply.status == 422 and reply.envelope is not None:
-        return Failed(reply.envelope, 422)
+    if reply.status == 422 and reply.vendor:
+        return Failed(reply.envelope or reply.reason, 422)
     return Trouble(reply.reason, reply.status)
 
 
@@ -259,8 +269,8 @@ def micro_dollars(value: object) -> int | None:
     """Read dollars as the service writes them, in whole micro-dollars (None: no amount); never through a float's rounding."""
     try:
         amount = Decimal(str(value))
-        return int((amount * MICRO).to_integral_value()) if amount >= 0 else None
-    except (InvalidOperation, ValueError, OverflowError):
+        return int((amount * MICRO).to_integral_value()) if 0 <= amount < MOST_DOLLARS else None
+    except (InvalidOperation, ValueError):
         return None
 
 
@@ -294,7 +304,8 @@ def read_time(text: str | None) -> float | None:
     except ValueError:
         pass
     else:
-        return number / 1000 if number > 1e11 else number if number > 1e8 else None
+        seconds = number / 1000 if number > 1e11 else number
+        return seconds if 1e8 < seconds < 1e11 else None  # neither a plain count of seconds nor infinity
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -304,9 +315,10 @@ def read_time(text: str | None) -> float | None:
 
 def _http_date(text: str | None) -> float | None:
     try:
-        return email.utils.parsedate_to_datetime(text or "").timestamp()
-    except (ValueError, TypeError, IndexError):
+        moment = email.utils.parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _retry_after(text: str | None) -> float | None:

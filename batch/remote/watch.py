@@ -1,23 +1,27 @@
 """From a request id to its result: polls at the learner's gaps, through anything that is not an answer.
 
 Nothing here costs money and the request id is on disk, so a watch may be cancelled at any await and begun again.
-A 404 is not the end: the record may be on another replica, or not there yet. It is asked again at growing gaps, and
-only when the record's hour has passed is the job Lost.
+A 404 is not the end: the history is asked by id, and knows the output or the failure of a finished request of any age.
+Where it knows nothing, the status is asked again at growing gaps, and only when the record's hour has passed is the
+job Lost.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from batch.errors import RunStopped
+from batch.errors import NoAnswer, RunStopped
 from batch.model import Result
-from batch.remote import verdicts
+from batch.remote import history, verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batch.remote.client import Client
     from batch.remote.verdicts import StatusVerdict
 
@@ -66,15 +70,19 @@ def growing_gap(tries: int) -> float:
 
     AWS Architecture Blog 2015, "Exponential Backoff And Jitter"; the lower half is kept so that it never hammers.
     """
-    ceiling = min(TROUBLE_FIRST_S * 2.0**tries, TROUBLE_LONGEST_S)
+    ceiling = min(TROUBLE_FIRST_S * 2.0 ** min(tries, 10), TROUBLE_LONGEST_S)
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter, no secret
 
 
 class Watch:
-    """Watches jobs through one client; keeps nothing of its own."""
+    """Watches jobs through one client; keeps nothing of its own.
 
-    def __init__(self, client: Client) -> None:
+    `on_denied` hears at once when the service refuses our key, while the watch goes on until its deadline.
+    """
+
+    def __init__(self, client: Client, on_denied: Callable[[str], None] = lambda reason: None) -> None:  # noqa: ARG005
         self._client = client
+        self._on_denied = on_denied
 
     async def until_done(
         self, request_id: str, *, submitted_at: float, until: float, at_once: bool = False
@@ -94,11 +102,16 @@ class Watch:
             left = until - client.clock()
             if left <= 0:
                 return StillRunning(said, denied)
-            if not (at_once and polls == 0 and not troubles):
+            first_look = at_once and polls == 0 and not troubles
+            if not first_look:
                 await anyio.sleep(min(gap, left))
             due = client.clock()
             verdict, total_s = await client.status(request_id)
-            age, late = max(client.clock() - submitted_at, 0.0), client.clock() - due
+            # A job of an earlier run may have been done for long: that look says nothing about the server.
+            age, late = (
+                max(client.clock() - submitted_at, 0.0),
+                math.inf if first_look else client.clock() - due,
+            )
             match verdict:
                 case verdicts.Completed():
                     learner.learn(age, previous_age, late, total_s)
@@ -109,7 +122,7 @@ class Watch:
                     pass  # the client has closed the gate; the next look waits there
                 case _:
                     troubles += 1
-                    ended, said, denied = self._judge(verdict, age)
+                    ended, said, denied = await self._judge(request_id, verdict, age)
                     if ended is not None:
                         return ended
 
@@ -125,25 +138,42 @@ class Watch:
             if isinstance(answer, verdicts.Throttled):
                 continue
             troubles += 1
-            ended, said, denied = self._judge(answer, client.clock() - submitted_at)
+            ended, said, denied = await self._judge(request_id, answer, client.clock() - submitted_at)
             if ended is not None:
                 return ended
             await anyio.sleep(growing_gap(troubles))
         return StillRunning(said, denied)
 
-    @staticmethod
-    def _judge(verdict: StatusVerdict, age: float) -> tuple[Outcome | None, str | None, str | None]:
+    async def _judge(
+        self, request_id: str, verdict: StatusVerdict, age: float
+    ) -> tuple[Outcome | None, str | None, str | None]:
         """Say of an answer that is no progress: how the job ended if it did, what to remember, and who was denied."""
         match verdict:
             case verdicts.Failed():
                 return Failed(verdict.reason, verdict.http_status), None, None
-            case verdicts.Gone() if age >= RECORD_S:
-                return Lost(f"the service no longer has this request's record ({verdict.reason})"), None, None
+            case verdicts.Gone():
+                return await self._ask_history(request_id, verdict, age), verdict.reason, None
             case verdicts.Denied():
+                self._on_denied(verdict.reason)
                 return None, verdict.reason, verdict.reason
             case verdicts.Stop():
                 raise RunStopped(verdict.reason)
-            case verdicts.Gone() | verdicts.Trouble():
+            case verdicts.Trouble():
                 return None, verdict.reason, None
             case _:
                 return None, "the answers contradict each other", None
+
+    async def _ask_history(self, request_id: str, verdict: verdicts.Gone, age: float) -> Outcome | None:
+        """Ask the history about a request whose record is gone; None means: keep looking."""
+        try:
+            entry = await history.look_up(self._client, request_id)
+        except NoAnswer:
+            entry = None
+        if entry is not None and entry.status == "COMPLETED" and entry.url is not None:
+            return Done(Result(entry.url, entry.cost, None, None, None))
+        if entry is not None and entry.status == "FAILED":
+            return Failed(entry.error or "the service gave no reason", verdict.http_status)
+        running = entry is not None and entry.status not in {"COMPLETED", "FAILED"}
+        if age >= RECORD_S and not running:
+            return Lost(f"the service no longer has this request's record ({verdict.reason})")
+        return None

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2000  # rows in memory at a time
 
+_ROOM = "Make room or mend it, then run again: the old file is as it was."
+
 FAILURES = frozenset({"failed", "expired"})
 
 _TEMPLATED = tuple(parameter.name for parameter in PARAMETERS if parameter.kind in {"text", "image", "url"})
@@ -100,10 +102,14 @@ class _Replaced:
         try:
             descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".texbatch-", suffix=".part")
         except OSError as exc:
-            raise FolderError(f"{self._path}: cannot be written ({exc.strerror}).") from exc
+            raise FolderError(f"{self._path}: cannot be written ({exc.strerror}). {_ROOM}") from exc
         self._temporary = Path(name)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
-        self.append([], header=True)
+        try:
+            self.append([], header=True)
+        except BaseException as exc:
+            self.__exit__(type(exc), exc, None)
+            raise
         return self
 
     def append(self, rows: list[dict[str, Any]], *, header: bool = False) -> None:
@@ -111,7 +117,10 @@ class _Replaced:
         import pandas as pd  # noqa: PLC0415  start-up time
 
         frame = pd.DataFrame(rows, columns=self._header, dtype=object)
-        frame.to_csv(self._file, index=False, header=header, lineterminator="\n")
+        try:
+            frame.to_csv(self._file, index=False, header=header, lineterminator="\n")
+        except OSError as exc:
+            raise FolderError(f"{self._path}: cannot be written ({exc.strerror}). {_ROOM}") from exc
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         try:
@@ -121,7 +130,7 @@ class _Replaced:
             if kind is None:
                 self._temporary.replace(self._path)
         except OSError as error:
-            raise FolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
+            raise FolderError(f"{self._path}: cannot be written ({error.strerror}). {_ROOM}") from error
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -170,4 +179,4 @@ def write_summary(figures: Mapping[str, Any], folder: OutputFolder) -> None:
     try:
         write_whole(folder.summary, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as exc:
-        raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}).") from exc
+        raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc

@@ -1,0 +1,37 @@
+"""The intake: a manifest file in, checked payloads out. Nothing here prints, reads the environment or a network.
+
+The modules, in the order a row meets them:
+
+    text · records · table       a CSV: encoding, lines, cells
+    document · axis · matrix · listing   a YAML: tree, globs, combinations, rows
+    own · escape                 texbatch's own reports, read back
+    columns · spelling           which column is what, and what it was meant to be
+    manifest                     open any of them
+    base                         what holds for all rows: defaults, overrides
+    template · typed · pictures · identity · names   the parts of one row
+    expand                       rows to payloads: read this first
+    job                          a job file: a manifest and options of run
+
+Importing this package loads no pandas, pydantic, PyYAML or Pillow: they load with the first file.
+"""
+
+from batch.intake.expand import expand
+from batch.intake.job import JobFile, is_job_file, read_job_file
+from batch.intake.manifest import Manifest, open_manifest, own_columns
+from batch.intake.names import fold_name
+from batch.intake.pictures import LoadedPicture, PictureCache, PictureError, load_picture
+
+__all__ = [
+    "JobFile",
+    "LoadedPicture",
+    "Manifest",
+    "PictureCache",
+    "PictureError",
+    "expand",
+    "fold_name",
+    "is_job_file",
+    "load_picture",
+    "open_manifest",
+    "own_columns",
+    "read_job_file",
+]

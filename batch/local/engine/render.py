@@ -1,0 +1,124 @@
+"""The story of one picture: decode, find, soften, measure the light, drape, shade, composite, frame, encode.
+
+Rule 1: `render` depends on its request only. OpenCV runs on one thread, random numbers are seeded where they are
+drawn, so that the same request gives the same bytes from any thread or process.
+Rule 2: only the window round the object is worked on; the rest of the picture is copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .colour import Bytes, Floats, floats, octets, to_linear, to_oklab
+from .contract import Rendered, RenderRequest
+from .decode import Picture, decode
+from .drape import Shape, drape
+from .edge import Matte, soft_edge
+from .encode import encode
+from .finish import composite, shade
+from .frame import Box, Canvas, reframe
+from .hints import Hints, read_hints
+from .light import measure_light
+from .mask import find_object
+
+LONGEST_SIDE = 2048
+_LONGEST_TEXTURE = 1536
+_SEARCH_SIDE = 256
+_SOLID = 128
+
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The object in the picture: its window, its matte there, and whether the mask is trusted."""
+
+    window: Box
+    box: Box
+    matte: Matte
+    trusted: bool
+    plain_backdrop: bool
+
+
+def render(request: RenderRequest) -> Rendered:
+    """Lay the texture of picture 2 over the object of picture 1. Raises PictureError for an unusable picture."""
+    product = decode(request.product, "product picture", LONGEST_SIDE)
+    texture = decode(request.texture, "texture picture", _LONGEST_TEXTURE)
+    subject = _subject(product)
+    retextured = _retexture(product, subject, _opaque(texture), read_hints(request.prompt), request.seed)
+    canvas = Canvas(retextured, subject.box, subject.plain_backdrop)
+    framed = reframe(canvas, request.aspect_ratio, LONGEST_SIDE)
+    return Rendered(
+        data=encode(framed, request.image_format, request.quality),
+        width=framed.rgb.shape[1],
+        height=framed.rgb.shape[0],
+        confidence="high" if subject.trusted else "low",
+        mask_share=min(1.0, float(subject.matte.alpha.sum()) / (product.rgb.shape[0] * product.rgb.shape[1])),
+    )
+
+
+def _subject(product: Picture) -> _Subject:
+    if product.alpha is not None:
+        return _cut_out(product, product.alpha)
+    height, width = product.rgb.shape[:2]
+    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = octets(cv2.resize(product.rgb, size, interpolation=cv2.INTER_AREA))
+    finding = find_object(to_oklab(to_linear(small)))
+    if not finding.trusted:
+        return _everything(product)
+    rounded = cv2.GaussianBlur(floats(finding.mask), (0, 0), 0.8)
+    coarse = floats(cv2.resize(rounded, (width, height), interpolation=cv2.INTER_CUBIC))
+    reach = max(2, round(1.6 / scale))
+    box = Box.around(coarse > 0.5)
+    window = box.grown(4 * reach, width, height)
+    matte = soft_edge(np.ascontiguousarray(product.rgb[window.slices]), coarse[window.slices], reach)
+    return _Subject(window, box, matte, trusted=True, plain_backdrop=finding.backdrop.agreement > 0.85)
+
+
+def _cut_out(product: Picture, transparency: Bytes) -> _Subject:
+    """Take the alpha channel as the mask; soft shadows away from the solid part keep their own colour."""
+    solid = octets(transparency >= _SOLID)
+    if not solid.any():
+        return _everything(product)
+    height, width = solid.shape
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    alpha = floats(octets(cv2.dilate(solid, disk)) * octets(transparency > 0))
+    box = Box.around(solid == 1)
+    window = box.grown(8, width, height)
+    return _Subject(window, box, _hard(alpha[window.slices]), trusted=True, plain_backdrop=True)
+
+
+def _everything(product: Picture) -> _Subject:
+    height, width = product.rgb.shape[:2]
+    whole = Box(0, 0, width, height)
+    matte = _hard(np.ones((height, width), dtype=np.float32))
+    return _Subject(whole, whole, matte, trusted=False, plain_backdrop=False)
+
+
+def _hard(alpha: Floats) -> Matte:
+    """Make a matte without soft pixels."""
+    nowhere = np.zeros(0, dtype=np.intp)
+    return Matte(np.ascontiguousarray(alpha), nowhere, nowhere, np.zeros((0, 3), dtype=np.float32))
+
+
+def _retexture(product: Picture, subject: _Subject, texture: Bytes, hints: Hints, seed: int) -> Picture:
+    window = np.ascontiguousarray(product.rgb[subject.window.slices])
+    light = measure_light(window, subject.matte.alpha)
+    shape = Shape(subject.matte.alpha, light.low, float(subject.box.longer_side), domed=subject.trusted)
+    textured = shade(drape(texture, shape, hints, seed), light, hints)
+    rgb = product.rgb.copy()
+    rgb[subject.window.slices] = composite(window, subject.matte, textured)
+    return Picture(rgb=rgb, alpha=product.alpha)
+
+
+def _opaque(texture: Picture) -> Bytes:
+    """Fill the holes of a swatch with its mean colour."""
+    if texture.alpha is None or not texture.alpha.any():
+        return texture.rgb
+    share = floats(texture.alpha[..., None]) / np.float32(255)
+    mean = (texture.rgb * share).sum(axis=(0, 1)) / share.sum()
+    return octets(np.rint(texture.rgb * share + mean * (1 - share)))

@@ -1,0 +1,135 @@
+"""Settling lost submits: read the history, decide, write down what is certain, wait while time may decide the rest.
+
+The decisions are reconcile.py's; this file gathers what they need from the ledger and carries them out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from batch import moves
+from batch.errors import NoAnswer
+from batch.ledger.states import Event, State
+from batch.remote import history
+from batch.remote.reconcile import Absent, Found, LostSubmit, OwnRequest, Undecided, reconcile
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from batch.budget import Budget
+    from batch.halt import Halt
+    from batch.ledger.desk import Desk
+    from batch.ledger.store import Ledger
+    from batch.remote.client import Client
+    from batch.remote.reconcile import Finding
+
+LOOK_AGAIN_S = 15.0
+LAG_S = 900.0
+"""How long after the last lost submit has had its time a lagging history is still waited for."""
+
+DAY_S = 86_400.0
+
+
+class Settling:
+    """Settles what is unknown in one folder, through one client. `settle_s` is the time a late row is given."""
+
+    def __init__(self, desk: Desk, client: Client, budget: Budget, halt: Halt, settle_s: float) -> None:
+        self._desk = desk
+        self._client = client
+        self._budget = budget
+        self._halt = halt
+        self._settle_s = settle_s
+        self.trouble: str | None = None
+
+    async def until_some(self) -> list[int]:
+        """Wait until some unknown jobs are settled and return them; an empty list when no more can be.
+
+        What is left then stays unknown, and `trouble` says why.
+        """
+        began = self._client.clock()
+        while not self._halt.reason:
+            lost = await self._desk.do(_lost)
+            if not lost:
+                return []
+            findings = await self._look(lost)
+            settled = [finding.job for finding in findings if not isinstance(finding, Undecided)]
+            if settled:
+                return settled
+            waiting = [finding for finding in findings if isinstance(finding, Undecided) and finding.waiting]
+            due = min((submit.ended_at for submit in lost), default=0.0) + self._settle_s
+            latest = max((submit.ended_at for submit in lost), default=0.0) + self._settle_s
+            now = self._client.clock()
+            if not waiting or now > max(latest, began) + LAG_S:
+                return []
+            with anyio.move_on_after(due - now if due > now else LOOK_AGAIN_S):
+                await self._halt.asked.wait()
+        return []
+
+    async def _look(self, lost: Sequence[LostSubmit]) -> list[Finding]:
+        """Read the history once and write down what it proves."""
+        since = min(submit.reserved_at for submit in lost)
+        own = await self._desk.do(lambda ledger: _own(ledger, since - DAY_S))
+        try:
+            listing = await history.read_back(self._client, since)
+        except NoAnswer as exc:
+            self.trouble = str(exc)
+            return []
+        findings = reconcile(lost, own, listing, self._client.clock(), self._settle_s)
+        by_job = {submit.job: submit for submit in lost}
+        for finding in findings:
+            match finding:
+                case Found(job, entry):
+                    event, facts = moves.found(entry, by_job[job].reserved_at)
+                    await self._settle(job, event, **facts)
+                case Absent(job):
+                    await self._settle(job, Event.ABSENT)
+                case Undecided():
+                    self.trouble = finding.why
+        return findings
+
+    async def _settle(self, job: int, event: Event, **facts: Any) -> None:
+        def settle(ledger: Ledger) -> int | None:
+            estimate: int | None = _column(ledger.connection, job, "estimate")
+            ledger.move(job, event, **facts)
+            return estimate
+
+        estimate = await self._desk.do(settle)
+        self._budget.moved(event, estimate, facts.get("cost"))
+
+
+def _column(connection: sqlite3.Connection, job: int, name: str) -> int | None:
+    value: int | None = connection.execute(f"SELECT {name} FROM jobs WHERE job=?", (job,)).fetchone()[0]
+    return value
+
+
+def _lost(ledger: Ledger) -> list[LostSubmit]:
+    return [
+        LostSubmit(row["job"], _body(row), row["submitted_at"] or row["ended_at"], row["ended_at"])
+        for row in ledger.connection.execute(
+            "SELECT j.job, j.parameters, j.sent, j.submitted_at, "
+            "(SELECT max(at) FROM events e WHERE e.job = j.job AND e.event = ?) AS ended_at "
+            "FROM jobs j WHERE j.state = ? ORDER BY j.job",
+            (Event.LOSE, State.UNKNOWN),
+        )
+    ]
+
+
+def _own(ledger: Ledger, since: float) -> list[OwnRequest]:
+    """Return every request id this folder holds or held, accepted or found since then; its body where it is current."""
+    return [
+        OwnRequest(row["request_id"], row["at"], _body(row) if row["request_id"] == row["current"] else None)
+        for row in ledger.connection.execute(
+            "SELECT e.request_id, min(e.at) AS at, j.parameters, j.sent, j.request_id AS current "
+            "FROM events e JOIN jobs j USING (job) WHERE e.request_id IS NOT NULL AND e.at >= ? GROUP BY e.request_id",
+            (since,),
+        )
+    ]
+
+
+def _body(row: sqlite3.Row) -> dict[str, object]:
+    body: dict[str, object] = json.loads(row["parameters"]) | json.loads(row["sent"] or "{}")
+    return body

@@ -1,0 +1,241 @@
+"""The work of a run: opens what the journey needs, owns the task group, hears signals, settles what is unknown.
+
+Rounds: carry every job of the feed; then settle what is unknown; carry what that set free; until nothing is left to
+settle. A halt ends the submitting; a signal or --max-duration also bounds the rest by --grace, and a second signal ends
+it at once, but for POSTs that have left.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import CancelScope, create_memory_object_stream, to_thread
+
+from batch.arrival import Arrival
+from batch.config import Service
+from batch.errors import FolderError, Interrupted, NoAnswer, RunStopped, ServiceError, TimeIsUp
+from batch.intake import PictureError, load_picture
+from batch.journey import Journey
+from batch.ledger import feed
+from batch.ledger.desk import open_desk
+from batch.model import Task
+from batch.remote.client import Client
+from batch.remote.pace import Pace
+from batch.remote.upload import Uploads
+from batch.settle import Settling
+from batch.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from anyio.abc import TaskStatus
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from batch.budget import Budget
+    from batch.config import RunSettings
+    from batch.halt import Halt
+    from batch.ledger.desk import Desk
+    from batch.ledger.store import Ledger
+    from batch.tally import Progress
+
+AHEAD = 8
+"""Jobs whose pictures are decoded and uploaded while every slot is taken."""
+
+FEWEST_FOR_SHARE = 20
+"""Ended jobs before --max-failures P% is judged."""
+
+
+@dataclass
+class Figures:
+    """What a run counts for its line in the ledger; `trouble` is why unknown rows could not be settled."""
+
+    status_calls: int = 0
+    http_429: int = 0
+    rows_saved: int = 0
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run's work.
+
+    `hear` gets every progress, `warn` what a person should know; with `signals` SIGINT and SIGTERM end the run in two
+    breaths (only the main thread can hear them).
+    """
+
+    ledger: Ledger
+    folder: Path
+    settings: RunSettings
+    budget: Budget
+    halt: Halt
+    figures: Figures
+    hear: Callable[[Progress], None]
+    warn: Callable[[str], None]
+    signals: bool
+
+    async def carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
+        """Carry `jobs` jobs, `to_send` of them to be paid for. Raises FolderError when the folder fails."""
+        tally = Tally(self._listen)
+        tally.begin(jobs, simulated=service is None)
+        pace = Pace(self.settings.concurrency)
+        async with AsyncExitStack() as stack:
+            remote = await stack.enter_async_context(local_service()) if service is None else service
+            client = await stack.enter_async_context(Client(remote, pace=pace))
+            desk = await stack.enter_async_context(open_desk(self.ledger))
+            journey = Journey(
+                desk=desk,
+                client=client,
+                uploads=Uploads(client, desk, load_picture),
+                arrival=Arrival(client, desk, self.folder, tally),
+                budget=self.budget,
+                tally=tally,
+                halt=self.halt,
+                retries=self.settings.retries,
+                job_timeout_s=self.settings.job_timeout_s,
+                bad_input=PictureError,
+            )
+            try:
+                await self._within_bounds(journey, client, desk, to_send)
+            except* FolderError as group:
+                raise _first(group) from group
+            finally:
+                self.figures.status_calls, self.figures.http_429 = client.status_calls, pace.gate.throttles
+                self.figures.rows_saved = tally.progress.saved
+
+    async def _within_bounds(self, journey: Journey, client: Client, desk: Desk, to_send: int) -> None:
+        async with anyio.create_task_group() as beside:
+            with CancelScope() as work:
+                if self.signals:
+                    await beside.start(self._hear_signals, work)
+                if self.settings.max_duration_s is not None:
+                    beside.start_soon(self._time_out, work, self.settings.max_duration_s)
+                beside.start_soon(_tick, journey.tally)
+                if to_send:
+                    await self._check_balance(client, to_send)
+                await self._rounds(journey, client, desk)
+            beside.cancel_scope.cancel()
+
+    async def _rounds(self, journey: Journey, client: Client, desk: Desk) -> None:
+        settling = Settling(desk, client, self.budget, self.halt, self.settings.settle_s)
+        pages = feed.Feed()
+        while True:
+            await _carry_round(journey, desk, pages, self.settings.concurrency + AHEAD)
+            settled = await settling.until_some()
+            self.figures.trouble = settling.trouble
+            if not settled:
+                return
+            pages = feed.Feed(settled)
+
+    async def _check_balance(self, client: Client, to_send: int) -> None:
+        """Read the balance before the first submit: stop when it cannot cover one job, warn when not the plan."""
+        price = self.budget.price
+        try:
+            balance = (await client.credits()).total
+        except (NoAnswer, ServiceError, RunStopped) as exc:
+            self.warn(f"The balance could not be read ({exc}); going on.")
+            return
+        if price is not None and balance < price:
+            self.halt.because(
+                f"The account has ${balance / 1_000_000:.2f} left, one job costs ${price / 1_000_000:.4f}. "
+                "Add credits, then run the same command."
+            )
+        elif price is not None and balance < price * to_send:
+            self.warn(
+                f"The account has ${balance / 1_000_000:.2f}, this run may cost ${price * to_send / 1_000_000:.2f}: "
+                "it will stop when the credits run out, and continue with the same command."
+            )
+
+    async def _hear_signals(self, work: CancelScope, *, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                if not isinstance(self.halt.reason, Interrupted):
+                    self.halt.interrupted_by(number)
+                    self.warn(
+                        f"{number.name}: submitting nothing more; what is in flight is awaited for up to "
+                        f"{self.settings.grace_s:.0f} s. Once more ends at once."
+                    )
+                    work.deadline = min(work.deadline, anyio.current_time() + self.settings.grace_s)
+                else:
+                    self.halt.hurry()
+                    work.cancel()
+
+    async def _time_out(self, work: CancelScope, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self.halt.because(
+            TimeIsUp(f"--max-duration {seconds:.0f} s is over. Run the same command to continue.")
+        )
+        work.deadline = min(work.deadline, anyio.current_time() + self.settings.grace_s)
+
+    def _listen(self, progress: Progress) -> None:
+        limit, share = self.settings.max_failures, self.settings.max_failure_share
+        if limit is not None and progress.failed >= limit:
+            self.halt.because(
+                f"--max-failures {limit}: {progress.failed} rows have failed. Mend them, then continue."
+            )
+        if (
+            share is not None
+            and progress.ended >= FEWEST_FOR_SHARE
+            and progress.failed >= share * progress.ended
+        ):
+            self.halt.because(
+                f"--max-failures {share:.0%}: {progress.failed} of {progress.ended} rows have failed. "
+                "Mend them, then continue."
+            )
+        self.hear(progress)
+
+
+async def _tick(tally: Tally) -> None:
+    while True:
+        await anyio.sleep(1)
+        tally.tick()
+
+
+async def _carry_round(journey: Journey, desk: Desk, pages: feed.Feed, workers: int) -> None:
+    send, receive = create_memory_object_stream[Task](0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_feed, journey, desk, pages, send)
+        with receive:
+            for _ in range(workers):
+                tasks.start_soon(_carry, journey, receive.clone())
+
+
+async def _carry(journey: Journey, tasks: MemoryObjectReceiveStream[Task]) -> None:
+    with tasks:
+        async for task in tasks:
+            await journey.carry(task)
+
+
+async def _feed(journey: Journey, desk: Desk, pages: feed.Feed, tasks: MemoryObjectSendStream[Task]) -> None:
+    with tasks:
+        while page := await desk.do(pages.page):
+            for task in page:
+                if journey.halt.reason and task.request_id is None:
+                    return
+                await tasks.send(task)
+
+
+@asynccontextmanager
+async def local_service() -> AsyncIterator[Service]:
+    """Start the local server in a process of its own and stop it afterwards."""
+    from batch.local import LocalProcess  # noqa: PLC0415  only --local needs it
+
+    process = await to_thread.run_sync(LocalProcess)
+    try:
+        url = process.base_url
+        yield Service(url, url, url, api_key=process.api_key, local=True)
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(process.close)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

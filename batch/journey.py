@@ -19,7 +19,7 @@ import anyio
 from anyio import CancelScope
 
 from batch import moves
-from batch.errors import CapReached, NoAnswer, RunStopped, ServiceError
+from batch.errors import CapReached, FolderError, NoAnswer, RunStopped, ServiceError
 from batch.ledger.states import Event, State
 from batch.parameters import IMAGE_PARAMETERS
 from batch.remote import verdicts
@@ -152,7 +152,16 @@ class Journey:
             with self.halt.posting():
                 reply = await self.client.submit(body)
             event, facts = moves.submitted(reply, last=last)
-            await self._move(task, event, **facts)
+            try:
+                await self._move(task, event, **facts)
+            except FolderError as exc:
+                if isinstance(
+                    reply, verdicts.Accepted
+                ):  # on disk it is "sending": the history will find it, or this
+                    raise FolderError(
+                        f"{exc} The service accepted {task.name} as {reply.request_id}."
+                    ) from exc
+                raise
         return reply, task
 
     async def _finish(self, task: Task | None, *, at_once: bool) -> None:

@@ -15,6 +15,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch.parameters import IMAGE_PARAMETERS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -70,11 +72,6 @@ class Payload:
     parameters: Mapping[str, Scalar]
     files: Mapping[str, Path]
     cells: Mapping[str, str]
-
-    @property
-    def key(self) -> str:
-        """The identity of this work: see `payload_key`."""
-        return payload_key(self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +140,15 @@ class Picture:
     sha256: str
 
 
-def payload_key(parameters: Mapping[str, Scalar]) -> str:
+def payload_key(parameters: Mapping[str, Scalar], *, ignore_url_query: bool = False) -> str:
     """Return the identity of a piece of work: "tb1-" + SHA-256 (hex) of the canonical JSON of all parameters.
 
     Canonical: keys sorted, no spaces, UTF-8. Local images stand as `sha256:<hex of their bytes>`, so a renamed
-    file is the same work and an edited one is not. `base64` is left out: it changes the way, not the picture.
+    file is the same work and an edited one is not. `base64` is left out: it changes the way, not the picture. With
+    `ignore_url_query` so are the query strings of image URLs: a link that is signed anew every night is the same work.
     """
-    canonical = json.dumps(
-        {name: value for name, value in parameters.items() if name != "base64"},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
+    values = {name: value for name, value in parameters.items() if name != "base64"}
+    if ignore_url_query:
+        values |= {name: str(values[name]).partition("?")[0] for name in IMAGE_PARAMETERS}
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return KEY_PREFIX + hashlib.sha256(canonical.encode()).hexdigest()

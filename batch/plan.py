@@ -91,7 +91,7 @@ def validate(path: Path, reading: Reading) -> Survey:
     except ManifestError as exc:
         return Survey(problems=list(exc.problems))
     with closing(Ledger.scratch()) as ledger:
-        return survey(manifest, reading, Stage(ledger.connection))
+        return survey(manifest, reading, Stage(ledger.connection, ignore_url_query=reading.ignore_url_query))
 
 
 def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> tuple[Plan, Survey, bool]:
@@ -104,7 +104,8 @@ def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> 
     opened = Ledger.read(folder.ledger) if folder.ledger.is_file() else Ledger.scratch()
     with closing(opened) as ledger:
         stage, found, _ = stage_manifest(path, settings, ledger, folder, merge=merge)
-        plan = stage.compare(retry_failed=settings.retry_failed, price=bill.price(ledger))
+        price = settings.price if settings.price is not None else bill.price(ledger)
+        plan = stage.compare(retry_failed=settings.retry_failed, price=price)
         return plan, found, ledger.meta("service") == LOCAL_SERVICE
 
 
@@ -124,7 +125,7 @@ def stage_manifest(
     manifest = open_manifest(path, encoding=settings.reading.encoding)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
-    stage = Stage(ledger.connection)
+    stage = Stage(ledger.connection, ignore_url_query=settings.reading.ignore_url_query)
     name = (ledger.meta("name") if merging else None) or NAME
     found = survey(manifest, settings.reading, stage, seen, name=name)
     found.raise_for_errors()

@@ -46,9 +46,11 @@ def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     out = asked.values["out"]
     if out is None:
         raise UsageError("--out is missing. Name the output folder, on the command line or in the job file.")
-    service = _service(asked, manifest.parent)
     settings = asked.settings(out, retry_failed=asked.values["retry_failed"])
-    ctx.exit(_run(asked, settings, service, merge=None))
+    if asked.values["dry_run"]:
+        _preview(asked, settings, merge=None)
+    else:
+        ctx.exit(_run(asked, settings, _service(asked, manifest.parent), merge=None))
 
 
 @texbatch.command()
@@ -65,8 +67,11 @@ def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> N
     with Ledger.read(place.ledger) as ledger:
         local = ledger.meta("service") == LOCAL_SERVICE  # such a folder can be retried with nothing else
     asked = options.asked(ctx, file or place.failures)
-    service = None if local else _service(asked, folder)
-    ctx.exit(_run(asked, asked.settings(folder, retry_failed=True), service, merge=True))
+    settings = asked.settings(folder, retry_failed=True)
+    if asked.values["dry_run"]:
+        _preview(asked, settings, merge=True)
+    else:
+        ctx.exit(_run(asked, settings, None if local else _service(asked, folder), merge=True))
 
 
 def _service(asked: Asked, beside: Path) -> Service | None:
@@ -77,17 +82,9 @@ def _service(asked: Asked, beside: Path) -> Service | None:
 
 def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge: bool | None) -> int:
     from batch.cli.progress import ProgressLine  # noqa: PLC0415  start-up time
-    from batch.plan import preview  # noqa: PLC0415
     from batch.runner import Listener, run  # noqa: PLC0415
 
-    if not asked.manifest.exists():
-        raise UsageError(f"{asked.manifest}: there is no such file. Check the path.")
     quiet = asked.values["quiet"]
-    if asked.values["dry_run"]:
-        plan, found, _ = preview(asked.manifest, settings, merge=merge)
-        console.problems(found.warnings)
-        console.plan(plan, simulated=service is None)
-        return EXIT_OK
     style = "none" if quiet else asked.values["progress"]
     with ProgressLine(style, verbose=asked.values["verbose"] and not quiet) as line:
         listener = Listener(
@@ -99,6 +96,8 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
         end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
     if end.stopped:
         console.say(f"Stopped: {end.stopped}")
+    if end.unsettled:
+        console.say(f"Unknown rows could not be settled: {end.unsettled}.")
     if not quiet:
         console.finished(end, Path(settings.out))
     return end.exit_code
@@ -113,15 +112,24 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
 def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Say what a run of MANIFEST would send, and for how much; sends nothing, changes nothing."""
     from batch.config import RunSettings  # noqa: PLC0415  start-up time
-    from batch.plan import preview  # noqa: PLC0415
 
     asked = options.asked(ctx, manifest)
     values = asked.values
     nowhere = Path(os.devnull)  # no folder: every row is new
     settings = RunSettings(
-        values["out"] or nowhere, asked.reading, only=asked.only, retry_failed=values["retry_failed"]
+        values["out"] or nowhere,
+        asked.reading,
+        only=asked.only,
+        retry_failed=values["retry_failed"],
+        price=values["price"],
     )
-    told, found, simulated = preview(asked.manifest, settings)
+    _preview(asked, settings, merge=None)
+
+
+def _preview(asked: Asked, settings: RunSettings, *, merge: bool | None) -> None:
+    from batch.plan import preview  # noqa: PLC0415  start-up time
+
+    told, found, simulated = preview(asked.manifest, settings, merge=merge)
     console.problems(found.warnings)
     console.plan(told, simulated=simulated)
 
@@ -153,6 +161,73 @@ def status(folder: Path, *, as_json: bool) -> None:
 
     with Ledger.read(OutputFolder(folder).ledger) as ledger:
         console.status(summary(ledger, ledger.clock), as_json=as_json)
+
+
+@texbatch.command()
+@click.argument("folder", type=_PATH)
+@click.option("--reconcile", is_flag=True, help="Ask the service's history, and believe what it proves.")
+@click.option("--resubmit", is_flag=True, help="Let the next run send them again: may pay a second time.")
+@click.option("--abandon", is_flag=True, help="Let them go: what may have been paid is left behind.")
+@click.option("--all", "every", is_flag=True, help="Decide every unknown row.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Decide this row; may be given again.")
+@click.option(
+    "--attach", multiple=True, metavar="ID=REQUEST_ID", help="The request a person found for a row."
+)
+@click.option("--yes", is_flag=True, help="Resubmit without asking.")
+@options.settle
+@options.api_key_file
+def resolve(
+    folder: Path,
+    *,
+    reconcile: bool,
+    resubmit: bool,
+    abandon: bool,
+    every: bool,
+    ids: tuple[str, ...],
+    attach: tuple[str, ...],
+    yes: bool,
+    settle: float,
+    api_key_file: Path | None,
+) -> None:
+    """List the rows of FOLDER that may have been accepted although no answer came, and decide them.
+
+    Changes states only; the next run sends or fetches.
+    """
+    from batch.cli.edge import read_service  # noqa: PLC0415  start-up time
+    from batch.ledger.states import Event  # noqa: PLC0415
+    from batch.resolve import open_resolution  # noqa: PLC0415
+    from batch.resolve import reconcile as ask_history  # noqa: PLC0415
+
+    if resubmit and abandon:
+        raise UsageError("--resubmit and --abandon: give one of them.")
+    if (resubmit or abandon) and not (every or ids):
+        raise UsageError(f"--{'resubmit' if resubmit else 'abandon'}: which rows? Give --all or --id ID.")
+    if (every or ids) and not (resubmit or abandon):
+        raise UsageError("--all and --id: what is to become of them? Give --resubmit or --abandon.")
+    named = dict(_pair(text) for text in attach)
+    service = read_service(folder, api_key_file) if reconcile else None
+    with open_resolution(folder, service) as resolution:
+        if service is not None:
+            trouble = ask_history(resolution, service, settle)
+            if trouble:
+                console.say(f"Not all could be settled: {trouble}.")
+        if named:
+            resolution.attach(named)
+        if resubmit or abandon:
+            jobs = resolution.chosen(ids, every=every)
+            if resubmit and jobs and not yes and not console.confirm_resubmit(jobs):
+                raise UsageError(
+                    f"--resubmit may pay for {len(jobs)} jobs a second time. Add --yes to do it."
+                )
+            resolution.decide(jobs, Event.RESUBMIT if resubmit else Event.ABANDON)
+        console.unknown(resolution.unknown)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    row_id, _, request_id = text.rpartition("=")
+    if not row_id or not request_id.strip():
+        raise UsageError(f"--attach {text!r}: write it as ID=REQUEST_ID.")
+    return row_id, request_id.strip()
 
 
 @texbatch.command()

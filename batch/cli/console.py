@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli.progress import money
+from batch.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from batch.ledger.stage import Plan
     from batch.model import Problem
     from batch.plan import Survey
+    from batch.resolve import UnknownJob
     from batch.runner import Finished
 
+MICRO = 1_000_000
 MOST_CHANGED = 20
 
 
@@ -63,17 +66,47 @@ def validation(found: Survey, *, as_json: bool) -> None:
 
 
 def plan(told: Plan, *, simulated: bool) -> None:
-    """Say what a run would do."""
-    known = (
-        f"{told.done} done, {told.in_flight} in flight, {told.unknown} unknown, {told.failed} failed before"
-    )
-    click.echo(f"{_count(told.rows, 'row')}: {told.new} new, {len(told.changed)} changed, {known}")
+    """Say what a run would do, and what each kind of row would cost or has cost."""
+    click.echo(f"{_count(told.rows, 'row')}:")
+    price = None if told.price is None else told.price / MICRO
+    for name, rows, costs in (
+        ("new", told.new, "to pay"),
+        ("changed", len(told.changed), "to pay again"),
+        ("done", told.done, "paid, not sent again"),
+        ("in flight", told.in_flight, "paid, to be fetched"),
+        ("unknown", told.unknown, "perhaps paid, not sent again"),
+        ("failed before", told.failed, "not sent again without --retry-failed"),
+    ):
+        amount = "" if price is None else f"${rows * price:>10.2f}  "
+        click.echo(f"  {name:<14}{rows:>9}  {amount}{costs}")
     if told.cost is None:
-        price = "at a price this folder does not know yet"
+        total = "at a price this folder does not know yet (--price tells it)"
     else:
-        price = f"for about {money(told.cost, simulated=simulated)}"
-    click.echo(f"{_count(told.to_send, 'job')} to send, {price}")
+        total = f"for about {money(told.cost, simulated=simulated)}"
+    click.echo(f"{_count(told.to_send, 'job')} to send, {total}")
     changed(told)
+
+
+def unknown(jobs: Sequence[UnknownJob]) -> None:
+    """List jobs that nobody knows about, with what they may have cost."""
+    if not jobs:
+        click.echo("No unknown rows.")
+        return
+    for job in jobs:
+        risk = "price unknown" if job.at_risk is None else f"${job.at_risk / MICRO:.4f} at risk"
+        name = ", ".join(job.ids) or f"job {job.job}"
+        click.echo(f"{name}: sent {iso(job.submitted_at)}, {risk}; {job.why}")
+    known = [job.at_risk for job in jobs if job.at_risk is not None]
+    click.echo(f"{_count(len(jobs), 'unknown job')}, ${sum(known) / MICRO:.2f} at risk")
+
+
+def confirm_resubmit(jobs: Sequence[UnknownJob]) -> bool:
+    """Ask on a terminal whether jobs may be paid a second time; without one the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return click.confirm(
+        f"{_count(len(jobs), 'job')} may be paid for a second time. Send again?", default=False, err=True
+    )
 
 
 def changed(told: Plan) -> None:
@@ -103,8 +136,9 @@ def finished(end: Finished, out: Path) -> None:
     counts = [f"{figures[name]} {name}" for name in ("saved", "failed", "expired", "unknown", "pending", "abandoned")
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
     spent = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
-    resumed = figures["saved_by_resume_usd"]
-    again = f", ${resumed:.2f} of it before and not again" if resumed else ""
+    risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
+    again = f", ${resumed:.2f} saved by not sending again" if resumed else ""
+    again += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {spent}{again}; {out / 'report.csv'}")
     advice(figures, out)
 
@@ -118,7 +152,7 @@ def advice(figures: Mapping[str, Any], out: Path) -> None:
     if figures["unknown"]:
         say(
             f"{_count(figures['unknown'], 'row')} may have been accepted although no answer came: "
-            "they are not sent again, so that nothing is paid twice."
+            f"they are not sent again, so that nothing is paid twice. See: texbatch resolve {out}"
         )
     if figures["pending"]:
         say("Some rows are still waiting or running: run the same command again.")

@@ -7,13 +7,14 @@ default. The defaults of the model's parameters stay text here: the intake types
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from batch.config import CONCURRENCY, JOB_TIMEOUT_S, NAME, RETRIES, Reading, RunSettings
+from batch.config import CONCURRENCY, GRACE_S, JOB_TIMEOUT_S, NAME, RETRIES, SETTLE_S, Reading, RunSettings
 from batch.errors import UsageError
 from batch.parameters import IMAGE_PARAMETERS, PARAMETERS
 from batch.times import duration
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from batch.intake import JobFile
 
 PREFIX = "TEXBATCH_"
+MICRO = 1_000_000
+MOST_USD = 1_000_000_000
 
 PARAMETER_OPTIONS = tuple(parameter for parameter in PARAMETERS if parameter.name not in IMAGE_PARAMETERS)
 
@@ -41,6 +44,42 @@ class Duration(click.ParamType[float]):
             return duration(str(value))
         except UsageError as exc:
             self.fail(str(exc), param, ctx)
+
+
+class Money(click.ParamType[int]):
+    """An amount in USD, in micro-dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return micro-dollars."""
+        if isinstance(value, int):
+            return value
+        try:
+            amount = Decimal(str(value).removeprefix("$"))
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if not (amount.is_finite() and 0 <= amount <= MOST_USD):
+            self.fail(f"{value!r} is no amount. Write dollars like 12.50.", param, ctx)
+        return int(amount * MICRO)
+
+
+class Failures(click.ParamType[tuple[int | None, float | None]]):
+    """A number of rows like 20, or a share of the ended ones like 5%."""
+
+    name = "n|p%"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, float | None]:
+        """Return a number and None, or None and a share of 1."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        number = text.removesuffix("%")
+        if not number.isdecimal() or int(number) < 1 or (text.endswith("%") and int(number) > 100):
+            self.fail(f"{text!r} is neither a number of rows like 20 nor a share like 5%.", param, ctx)
+        return (None, int(number) / 100) if text.endswith("%") else (int(number), None)
 
 
 def option(name: str, *flags: str, **kwargs: Any) -> Callable[[Any], Any]:
@@ -74,7 +113,26 @@ def _together(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
+settle = option(
+    "--settle",
+    default=f"{SETTLE_S:.0f}s",
+    show_default=True,
+    type=Duration(),
+    help="How long the history may take to list a submit whose answer was lost.",
+)
+api_key_file = option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File that holds the API key, when SEGMIND_API_KEY does not.",
+)
+
 of_reading = _together(
+    option(
+        "--ignore-url-query",
+        is_flag=True,
+        help="Keep the query strings of image URLs out of a row's identity: for links that are signed anew.",
+    ),
     option(
         "--name",
         help=f"The pictures' names below images/.  [default: {NAME}, or what the folder was made with]",
@@ -85,6 +143,7 @@ of_reading = _together(
 """How a manifest is read."""
 
 of_choice = _together(
+    option("--price", type=Money(), help="What a job costs, where the folder does not know yet."),
     option("--only", metavar="ID,…", help="Send only these rows."),
     of_reading,
 )
@@ -99,8 +158,14 @@ of_runs = _together(
            help="Times a submit is sent again after an error that was certainly not billed."),
     option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=Duration(),
            help="How long to wait for one job; the next run goes on waiting."),
-    option("--api-key-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-           help="File that holds the API key, when SEGMIND_API_KEY does not."),
+    option("--max-cost", type=Money(), help="Spend no more than this, lost submits and running jobs of before included."),
+    option("--max-failures", type=Failures(), help="Stop when so many rows have failed."),
+    option("--max-duration", type=Duration(), help="Submit nothing more after this time."),
+    option("--pilot", type=click.IntRange(min=1), metavar="N", help="Send N rows, spread over the manifest, and stop."),
+    settle,
+    option("--grace", default=f"{GRACE_S:.0f}s", show_default=True, type=Duration(),
+           help="How long what is in flight is awaited after a signal."),
+    api_key_file,
     option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
            help="A bar on a terminal, else a line a minute."),
     option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
@@ -123,7 +188,9 @@ class Asked:
         """How the manifest is to be read."""
         named = ((parameter.name, self.values[parameter.name]) for parameter in PARAMETER_OPTIONS)
         parameters = {name: value for name, value in named if value is not None}
-        return Reading(parameters, self.values["name"], self.values["encoding"])
+        return Reading(
+            parameters, self.values["name"], self.values["encoding"], self.values["ignore_url_query"]
+        )
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -132,6 +199,7 @@ class Asked:
 
     def settings(self, out: Path, *, retry_failed: bool) -> RunSettings:
         """Return the settings of a run; raises UsageError."""
+        number, share = self.values["max_failures"] or (None, None)
         return RunSettings(
             out=out,
             reading=self.reading,
@@ -141,6 +209,14 @@ class Asked:
             job_timeout_s=self.values["job_timeout"],
             yes=self.values["yes"],
             retry_failed=retry_failed,
+            max_cost=self.values["max_cost"],
+            price=self.values["price"],
+            max_failures=number,
+            max_failure_share=share,
+            max_duration_s=self.values["max_duration"],
+            pilot=self.values["pilot"],
+            settle_s=self.values["settle"],
+            grace_s=self.values["grace"],
         )
 
 

@@ -78,14 +78,14 @@ def read_document(path: Path, encoding: str | None, findings: Findings) -> Node:
     try:
         return builder.document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
         reason = str(error.problem or error.context)
+        at_end = "end of stream" in reason and error.context_mark is not None  # then say where it began
+        mark = error.context_mark if at_end else error.problem_mark
         _refuse_yaml(path, mark.line + 1 if mark else None, reason)
     except yaml.reader.ReaderError as error:
-        line = source.count("\n", 0, error.position) + 1
-        _refuse_yaml(
-            path, line, f"control characters such as #x{ord(str(error.character)):02x} are not allowed"
-        )
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        line = source[: source.find(chr(code))].count("\n") + 1
+        _refuse_yaml(path, line, f"control characters such as #x{code:02x} are not allowed")
 
 
 def read_source(path: Path, encoding: str | None) -> str:

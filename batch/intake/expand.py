@@ -94,8 +94,8 @@ class Expander:
         values = self._typed(given)
         for parameter in _REQUIRED:
             if not given[parameter] and parameter not in self._told:
-                reason = "empty." if parameter in row.cells else "not given."
-                self._problem(parameter, reason, self._how_to_give(parameter, own))
+                absence = "empty." if parameter in row.cells else "not given."
+                self._problem(parameter, absence, self._how_to_give(parameter, own))
         parameters, files = self._pictured(given)
         if reason := id_fault(identity):
             self._problem(ID, f"{reason}.", f"Give a shorter id in one line, at most {MAX_ID_BYTES} bytes.")

@@ -22,7 +22,7 @@ TYPED: tuple[Parameter, ...] = tuple(
 )
 NAMES: tuple[str, ...] = tuple(parameter.name for parameter in TYPED)
 _URL = r"^(?:https?://[^\s/?#]+\S*)?$"
-_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_WHOLE = re.compile(r"[+-]?[0-9]{1,99}", re.ASCII)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SHOWN = 60
 

@@ -8,6 +8,7 @@ its own, so an illegal move undoes itself and not its neighbours. `do` returns o
 from __future__ import annotations
 
 import math
+import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,7 +92,9 @@ def _commit(ledger: Ledger, calls: list[_Call]) -> None:
                 connection.execute("SAVEPOINT one_call")
                 try:
                     call.result = call.work(ledger)
-                except Exception as exc:  # noqa: BLE001  handed to its own caller, who raises it
+                except Exception as exc:
+                    if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
+                        raise  # not this call's fault: the file is in trouble
                     call.error = exc
                     connection.execute("ROLLBACK TO one_call")
                 connection.execute("RELEASE one_call")

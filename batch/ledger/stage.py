@@ -10,6 +10,7 @@ import json
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch.ledger.states import AT_RISK, Event, State
@@ -90,8 +91,9 @@ class Plan:
 class Stage:
     """The staged manifest on one connection; a second Stage on it replaces the first."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, ignore_url_query: bool = False) -> None:
         self.connection = connection
+        self._key = partial(payload_key, ignore_url_query=ignore_url_query)
         connection.execute("DROP TABLE IF EXISTS temp.staged")
         connection.execute(_CREATE)
 
@@ -101,7 +103,7 @@ class Stage:
 
     def add(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> None:
         """Append rows in manifest order; `fold` makes names equal that a file system may hold to be equal."""
-        self.connection.executemany(_INSERT, (_staged(payload, fold) for payload in payloads))
+        self.connection.executemany(_INSERT, (self._staged(payload, fold) for payload in payloads))
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -169,7 +171,7 @@ class Stage:
             key, parameters = row["payload_key"], row["before"]
             if key is None:
                 values = json.loads(row["parameters"]) | {"seed": secrets.randbelow(MAX_SEED + 1)}
-                key, parameters = payload_key(values), json.dumps(values, ensure_ascii=False)
+                key, parameters = self._key(values), json.dumps(values, ensure_ascii=False)
             self.connection.execute(
                 "UPDATE staged SET key=?, parameters=? WHERE position=?", (key, parameters, row["position"])
             )
@@ -222,6 +224,10 @@ class Stage:
         run(
             "INSERT OR IGNORE INTO jobs (payload_key, parameters) SELECT key, parameters FROM staged ORDER BY position"
         )
+        run(  # a link that was signed anew since it was planned
+            "UPDATE jobs SET parameters=s.parameters FROM staged s "
+            "WHERE s.key = jobs.payload_key AND jobs.state = 'planned' AND jobs.parameters <> s.parameters"
+        )
         run("UPDATE rows SET selected=0")
         if merge:
             run(
@@ -251,19 +257,18 @@ class Stage:
             for row in again:
                 ledger.move(row["job"], Event.RETRY)
 
-
-def _staged(payload: Payload, fold: Callable[[str], str]) -> tuple[object, ...]:
-    key = payload.key
-    return (
-        payload.number,
-        payload.id,
-        payload.derived_id,
-        payload.output,
-        fold(payload.output),
-        key,
-        key,
-        payload.parameters["seed"] == RANDOM_SEED,
-        json.dumps(dict(payload.parameters), ensure_ascii=False),
-        json.dumps({content: str(path) for content, path in payload.files.items()}, ensure_ascii=False),
-        json.dumps(dict(payload.cells), ensure_ascii=False),
-    )
+    def _staged(self, payload: Payload, fold: Callable[[str], str]) -> tuple[object, ...]:
+        key = self._key(payload.parameters)
+        return (
+            payload.number,
+            payload.id,
+            payload.derived_id,
+            payload.output,
+            fold(payload.output),
+            key,
+            key,
+            payload.parameters["seed"] == RANDOM_SEED,
+            json.dumps(dict(payload.parameters), ensure_ascii=False),
+            json.dumps({content: str(path) for content, path in payload.files.items()}, ensure_ascii=False),
+            json.dumps(dict(payload.cells), ensure_ascii=False),
+        )

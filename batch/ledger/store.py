@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x7465_7862  # "texb", in the file's header: tells a ledger from any other SQLite file
-SCHEMA_VERSION = 1
+MIGRATIONS = ("schema.sql",)
+"""Scripts in this folder, each applied once, in order; a ledger's version is how many of them it has seen."""
 
 _FACTS = frozenset(
     {
@@ -47,6 +49,7 @@ class Ledger:
         self.path = path
         self.clock = clock
         self.run_id: str | None = None
+        self._inode = path.stat().st_ino if path.name else None
 
     @classmethod
     def create_or_open(cls, path: Path, *, service: str, clock: Callable[[], float] = time.time) -> Ledger:
@@ -80,7 +83,8 @@ class Ledger:
         """Open an empty ledger of our own that SQLite keeps in a temporary file and deletes."""
         connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        connection.executescript(_schema())
+        for script in MIGRATIONS:
+            connection.executescript(_script(script))
         return cls(connection, Path(), clock)
 
     def close(self) -> None:
@@ -95,28 +99,51 @@ class Ledger:
 
     @contextmanager
     def atomic(self) -> Iterator[sqlite3.Connection]:
-        """Run the block in one transaction: all of it is on disk afterwards, or nothing."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        """Run the block in one transaction: all of it is on disk afterwards, or nothing.
+
+        Raises FolderError when the file has vanished or cannot be written.
+        """
+        self._check_place()
         try:
+            self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as exc:
             if self.connection.in_transaction:  # SQLite itself rolls back when the disk is full
                 self.connection.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
+                raise FolderError(
+                    f"{self.path}: cannot be written ({exc}). Nothing is lost: make room or mend it, then run again."
+                ) from exc
             raise
 
+    def _check_place(self) -> None:
+        """Refuse to go on in a file that was deleted or replaced: what is written there would be lost."""
+        if self._inode is None:
+            return
+        try:
+            here = self.path.stat().st_ino
+        except OSError:
+            here = None
+        if here != self._inode:
+            raise FolderError(
+                f"{self.path}: has vanished while it was in use. Put it back if you can; a new one does not know what "
+                "was paid for."
+            )
+
     def _prepare(self, service: str) -> None:
-        if self._pragma("application_id") == 0 and not _tables(self.connection):
+        if self._pragma("application_id") or _tables(self.connection):
+            self._check_header()
+        for number, script in enumerate(
+            MIGRATIONS[self._pragma("user_version") :], self._pragma("user_version") + 1
+        ):
             # executescript commits whatever is open, so the script carries its own transaction.
             self.connection.executescript(
-                f"BEGIN IMMEDIATE;\n{_schema()}\n"
-                f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={SCHEMA_VERSION};\nCOMMIT;"
+                f"BEGIN IMMEDIATE;\n{_script(script)}\n"
+                f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={number};\nCOMMIT;"
             )
-            with self.atomic():
-                self.set_meta("service", service)
-        self._check_header()
         bound = self.meta("service")
-        if bound is None:  # killed between the two transactions above
+        if bound is None:  # new, or killed right after the script above
             with self.atomic():
                 self.set_meta("service", service)
         elif bound != service:
@@ -135,7 +162,7 @@ class Ledger:
             ) from exc
         if foreign:
             raise FolderError(f"{self.path}: is not a texbatch ledger. Move it away, or use another folder.")
-        if version > SCHEMA_VERSION:
+        if version > len(MIGRATIONS):
             raise FolderError(
                 f"{self.path}: was written by a newer texbatch (schema {version}). Upgrade texbatch."
             )
@@ -192,6 +219,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open the file with every setting it needs; the only place that knows them."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
+        if not read_only:  # it holds prompts and URLs: nobody else's business
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys=ON")
@@ -203,7 +232,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             if mode != "wal":
                 raise FolderError(f"{path}: this file system cannot hold a ledger (journal mode {mode}).")
             connection.execute("PRAGMA synchronous=FULL")
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, OSError) as exc:
         raise FolderError(
             f"{path}: cannot be opened as a ledger ({exc}). Move it away, or restore it."
         ) from exc
@@ -215,8 +244,8 @@ def _tables(connection: sqlite3.Connection) -> int:
     return count
 
 
-def _schema() -> str:
-    return resources.files("batch.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
+def _script(name: str) -> str:
+    return resources.files("batch.ledger").joinpath(name).read_text(encoding="utf-8")
 
 
 def _describe(service: str) -> str:

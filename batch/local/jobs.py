@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,12 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 
 
 class Jobs:
-    """All jobs ever accepted, in the order of their acceptance."""
+    """All jobs ever accepted, in the order of their acceptance, counted by state, prompt and body."""
 
     def __init__(self) -> None:
+        self.states: Counter[str] = Counter()
+        self.prompts: Counter[str] = Counter()
+        self.bodies: Counter[str] = Counter()
         self._jobs: dict[str, Job] = {}
         self._states: dict[str, State] = {}
 
@@ -115,6 +119,9 @@ class Jobs:
             raise IllegalMove(f"{job.request_id}: accepted twice")
         self._jobs[job.request_id] = job
         self._states[job.request_id] = Queued()
+        self.states[Queued.name] += 1
+        self.prompts[job.prompt] += 1
+        self.bodies[body_key(job.body)] += 1
 
     def move(self, request_id: str, state: State) -> None:
         """Put the job into `state`."""
@@ -122,6 +129,8 @@ class Jobs:
         if (type(now), type(state)) not in MOVES:
             raise IllegalMove(f"{request_id}: {now.name} → {state.name}")
         self._states[request_id] = state
+        self.states[now.name] -= 1
+        self.states[state.name] += 1
 
     def find(self, request_id: str) -> tuple[Job, State] | None:
         """Return job and state, of any age."""

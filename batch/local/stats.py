@@ -36,19 +36,18 @@ class Stats:
 
     def report(self, jobs: Jobs, bank: Bank, *, with_jobs: bool) -> dict[str, Any]:
         """Return everything as JSON; `with_jobs` false leaves the long lists out."""
-        everything = list(jobs)
         spoilt = Counter(
             f"{hit['call']} {hit['action']} {'handled' if hit['handled'] else 'not handled'}"
             for hit in self.faults
         )
-        states = Counter(state.name for _, state in everything)
+        states = +jobs.states  # without those that are zero
         report: dict[str, Any] = {
             "accepted": len(jobs),
             "states": dict(states),
             "in_flight": states["QUEUED"] + states["PROCESSING"],
             "most_in_flight": self.most_in_flight,
-            "accepted_by_prompt": dict(Counter(job.prompt for job, _ in everything)),
-            "accepted_by_body": dict(Counter(body_key(job.body) for job, _ in everything)),
+            "accepted_by_prompt": dict(jobs.prompts),
+            "accepted_by_body": dict(jobs.bodies),
             "billed_jobs": states["COMPLETED"],
             "billed_micro_usd": bank.billed,
             "balance_micro_usd": bank.balance,
@@ -62,7 +61,7 @@ class Stats:
         if with_jobs:
             report["polls"] = dict(self.polls)
             report["fault_hits"] = self.faults
-            report["jobs"] = [_job(job, state) for job, state in everything]
+            report["jobs"] = [_job(job, state) for job, state in jobs]
         return report
 
 

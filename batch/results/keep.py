@@ -112,7 +112,7 @@ def read(folder: Path, output: str, sha256: str | None) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".texbatch-", suffix=".part")
     try:
@@ -120,7 +120,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
+            os.fchmod(file.fileno(), mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -177,6 +177,6 @@ def _run_figures(run: Mapping[str, Any] | None, now: Callable[[], float]) -> dic
 def write_summary(figures: Mapping[str, Any], folder: OutputFolder) -> None:
     """Write summary.json; raises FolderError when the disk refuses."""
     try:
-        write_whole(folder.summary, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(folder.summary, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode(), 0o600)
     except OSError as exc:
         raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc

@@ -2,13 +2,15 @@
 
 The modules, in the order a picture travels:
 
-    contract    what goes in and what comes out           drape     tile the texture, bend it along the form
-    decode      bytes → upright 8-bit sRGB                 finish    shade in linear light, composite
-    background  the empty backdrop, a surface              frame     aspect ratios by extending or cropping
-    mask, cut   the object on a 256-pixel copy             encode    picture → bytes
-    edge        the soft edge at full size                 hints     plain wishes in the prompt
-    light       folds and shading, free of prints          colour    sRGB, linear light, Oklab
-                                                           render    the story: read this first
+    render      the story: read this first
+    contract    what goes in and what comes out
+    decode      bytes to an upright 8-bit sRGB picture
+    background  the empty backdrop, a surface              mask, cut   the object on a 256-pixel copy
+    edge        the soft edge at full size                 material    the object's own colours
+    light       folds and shading, free of prints          hints       plain wishes in the prompt
+    tile        a swatch that repeats without a seam       drape       bent along the form
+    finish      shaded in linear light, composited         frame       the asked-for aspect ratio
+    encode      picture to bytes                           colour      sRGB, linear light, Oklab
 
 Rule: the engine imports nothing of the rest of the project, keeps no state, reads no file and no clock.
 """

@@ -1,7 +1,7 @@
 """Lay the texture over the object: tile it, bend it along the form, one remap.
 
 The longer side of a tile is 0.42 of the longer side of the object's box. The seed chooses the phase and a slight
-jitter of angle and size. Coordinates are shifted by the gradient of the light (folds, at most 2 % of the box) and by
+jitter of angle and size. Coordinates are shifted by the gradient of the light (folds, at most 1.4 % of the box) and by
 the slope of a dome over the mask (foreshortening towards the silhouette).
 """
 

@@ -23,6 +23,8 @@ _NOISE = 4.0
 _CHROMA_WEIGHT = 2.5
 _SHADOW_WEIGHT = 0.3
 """What lightness counts for where it may be a shadow's."""
+_INSIDE = 0.85
+"""From here on the coarse mask alone makes a pixel object: a spot of the backdrop's colour is no hole."""
 _REDUCTION = 4
 _FOLD = 1024
 _FOOT, _HEAD = 0.06, 0.94
@@ -66,11 +68,19 @@ def soft_edge(window: Bytes, coarse: Floats, reach: int) -> Matte:
         np.maximum(np.sum(pixel * _LUMA, axis=1) - _brightest(window, certain_out, reach, rows, columns), 0)
     )
     share = _share(_weighted(front - back), _weighted(pixel - back), lead, coarse[rows, columns])
-    covered = np.clip((share - _FOOT) / (_HEAD - _FOOT), 0, 1)
+    certain = (coarse[rows, columns] - _INSIDE) / (1 - _INSIDE)
+    alpha[rows, columns] = np.clip(np.maximum((share - _FOOT) / (_HEAD - _FOOT), certain), 0, 1)
+    covered = _without_specks(alpha)[rows, columns]
     alpha[rows, columns] = covered
     mixed = (covered > 0) & (covered < 1)
     behind = _behind(pixel, front, back, covered)
     return Matte(alpha, rows[mixed], columns[mixed], behind[mixed])
+
+
+def _without_specks(alpha: Floats) -> Floats:
+    """Take the median of 3 x 3 pixels: grain of the codec leaves single pixels on either side of the edge."""
+    steps = octets(np.rint(alpha * np.float32(255)))
+    return floats(cv2.medianBlur(steps, 3)) * np.float32(1 / 255)
 
 
 def _share(line: Floats, offset: Floats, lead: Floats, coarse: Floats) -> Floats:
@@ -97,13 +107,15 @@ def _share(line: Floats, offset: Floats, lead: Floats, coarse: Floats) -> Floats
 
 
 def _behind(pixel: Floats, front: Floats, back: Floats, covered: Floats) -> Floats:
-    """Backdrop colour behind each pixel: the carried one, or, where little is covered, what the pixel itself shows.
+    """Backdrop colour behind each pixel: the carried one, or, in a shadow's foot, what the pixel itself shows.
 
-    A carried colour is too smooth for the foot of a shadow; unmixing a nearly covered pixel only amplifies noise.
+    A carried colour is too smooth for a shadow; but unmixing a nearly covered pixel only amplifies noise, and unmixing
+    one that is lighter than its backdrop would keep a fringe of the old object.
     """
     alpha = covered[:, None]
     unmixed = (pixel - alpha * front) / np.maximum(1 - alpha, np.float32(0.25))
-    shown = np.clip(1.5 - 2 * alpha, 0, 1)
+    darker = np.sum((pixel - back) * _LUMA, axis=1, keepdims=True) < 0
+    shown = np.where(darker, np.clip(1.5 - 2 * alpha, 0, 1), 0)
     return floats(np.clip(shown * unmixed + (1 - shown) * back, 0, 255))
 
 

@@ -1,8 +1,8 @@
 """The light on the object, freed of the object's own colours: folds, shading and fine relief.
 
-Light is log luminance against a reference. An object of several colours is first split into chroma clusters
-(k-means), each with its own median as reference, so that a print does not become a shadow. Along the borders between
-clusters, and on thin prints, the light is carried over from the surroundings instead of measured.
+Light is log luminance against a reference level, which `material.py` gives for each pixel. Where that level cannot be
+trusted (on thin prints, along the borders of colours) the light is carried over from the surroundings. Its low-pass is
+shading and folds; the rest, clipped, is relief. Faint folds of flat-lit goods are amplified, hard contrasts softened.
 
 The unit is the natural logarithm of a factor on linear light: 0 leaves the texture as it is.
 """
@@ -14,22 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .colour import Bytes, Flags, Floats, floats, luminance, octets, to_linear, to_oklab
+from .colour import Bytes, Floats, floats, luminance, to_linear
+from .material import reference_levels
 
 _SMALL_SIDE = 256
 _LOW_PASS = 1 / 110
-_CLUSTERS = 3
-_SAME_CHROMA = 0.055
-_TINGED = 0.022
-"""Chroma distance from the main cluster at which a pixel near a print may be a mixture with it."""
 _FEWEST = 16
-_OTSU_STEPS = 64
-_EVENED = 0.6
-"""How far the darker of two materials is brought to the lighter: seen, but no longer as another colour."""
-_LEAST_SHARE, _TWO_LEVELS, _LEVEL_GAP, _SHARP = 0.15, 0.79, 0.6, 0.15
-"""Two materials of one hue: share of the smaller, variance explained, their distance, slope of the border."""
 _WIDE = 4.0
-_KMEANS_SEED = 19670101
 _DEEPEST, _HIGHEST = -0.40, 0.22
 _DARKEST, _BRIGHTEST = -1.9, 0.75
 _TAILS = 3.2
@@ -59,7 +50,7 @@ def measure_light(window: Bytes, alpha: Floats) -> Light:
     small = floats(cv2.resize(linear, size, interpolation=cv2.INTER_AREA))
     weight = floats(cv2.resize(floats(alpha > 0.9), size, interpolation=cv2.INTER_AREA))
     log_small, floor = _log(luminance(small), weight)
-    reference, trust = _references(small, log_small, weight)
+    reference, trust = reference_levels(small, log_small, weight > 0.5)
     flat = log_small - reference
     sigma = max(0.6, _LOW_PASS * max(size))
     low_small = _carried(flat, weight * trust, sigma)
@@ -81,89 +72,6 @@ def _log(bright: Floats, weight: Floats) -> tuple[Floats, float]:
     typical = float(np.median(inside)) if inside.size else float(np.median(bright))
     floor = 0.004 + 0.04 * typical
     return floats(np.log(bright + floor)), floor
-
-
-def _references(small: Floats, log_bright: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Return the reference of each small pixel, and how far its light can be trusted (0 or 1)."""
-    inside = weight > 0.5
-    reference, trust = np.zeros_like(log_bright), np.ones_like(log_bright)
-    if int(inside.sum()) < _FEWEST:
-        return reference, trust
-    lab = to_oklab(small)
-    chroma = floats(lab[..., 1:] / (lab[..., :1] + np.float32(0.15)))
-    centres = _chroma_centres(np.ascontiguousarray(chroma[inside]))
-    distance = np.stack([np.linalg.norm(chroma - centre, axis=2) for centre in centres])
-    labels = distance.argmin(axis=0)
-    for label in range(len(centres)):
-        members = inside & (labels == label)
-        if members.any():
-            reference[labels == label] = float(np.median(log_bright[members]))
-        if label == 0:
-            darker = _darker_material(log_bright, members)
-            if darker is not None:
-                dark, pale = (
-                    float(np.median(log_bright[part])) for part in (darker == 1, members & (darker == 0))
-                )
-                reference[members] = pale
-                reference[darker == 1] = pale + _EVENED * (dark - pale)
-        else:
-            trust = np.minimum(trust, _trust_round(octets(members), octets(distance[0] > _TINGED)))
-    return reference, trust
-
-
-def _darker_material(log_bright: Floats, members: Flags) -> Bytes | None:
-    """Find the darker of two materials of one hue; None when the darker part is shading.
-
-    Two materials make two narrow levels with a sharp border; shading makes one broad level (Otsu's criterion).
-    """
-    values = log_bright[members]
-    low, high = np.quantile(values, (0.03, 0.97))
-    places = np.linspace(low, high, _OTSU_STEPS)[1:-1]
-    order = np.sort(values.astype(np.float64))
-    below = np.searchsorted(order, places) / order.size
-    sums = np.concatenate([[0.0], np.cumsum(order)])[np.searchsorted(order, places)] / order.size
-    usable = (below > _LEAST_SHARE) & (below < 1 - _LEAST_SHARE)
-    if not usable.any():
-        return None
-    gap = (order.mean() - sums) / np.maximum(1 - below, 1e-9) - sums / np.maximum(below, 1e-9)
-    explained = np.where(usable, below * (1 - below) * gap**2 / max(1e-9, float(order.var())), 0)
-    best = int(explained.argmax())
-    darker = octets(members & (log_bright < places[best]))
-    border = (_outline(darker) > 0) & (_eroded(floats(members), 3) > 0)
-    if explained[best] < _TWO_LEVELS or gap[best] < _LEVEL_GAP or not border.any():
-        return None
-    across, down = (cv2.Sobel(log_bright, cv2.CV_32F, *way, scale=0.125) for way in ((1, 0), (0, 1)))
-    return darker if float(np.median(floats(cv2.magnitude(across, down))[border])) > _SHARP else None
-
-
-def _outline(members: Bytes) -> Floats:
-    disk = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return floats(cv2.dilate(members, disk) - cv2.erode(members, disk))
-
-
-def _trust_round(members: Bytes, tinged: Bytes) -> Floats:
-    """0 on a print's outline, on its thin parts and on the mixed pixels round them; 1 elsewhere."""
-    disk = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    wide = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
-    near = octets(cv2.dilate(members, octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11)))))
-    foreign = octets(members | (near & tinged))
-    body = octets(cv2.morphologyEx(members, cv2.MORPH_OPEN, wide))
-    doubtful = octets(cv2.dilate(foreign, disk)) & (1 - octets(cv2.erode(body, disk)))
-    return floats(1 - doubtful)
-
-
-def _chroma_centres(samples: Floats) -> list[Floats]:
-    """Chroma clusters of the object, the largest first; clusters of nearly the same chroma are one."""
-    cv2.setRNGSeed(_KMEANS_SEED)
-    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 1e-4)
-    start = np.zeros((len(samples), 1), dtype=np.int32)
-    _, found, centres = cv2.kmeans(samples, _CLUSTERS, start, criteria, 1, cv2.KMEANS_PP_CENTERS)
-    sizes = np.bincount(np.asarray(found).ravel(), minlength=_CLUSTERS)
-    kept: list[Floats] = []
-    for centre in floats(centres)[np.argsort(-sizes, kind="stable")]:
-        if all(float(np.linalg.norm(centre - other)) > _SAME_CHROMA for other in kept):
-            kept.append(centre)
-    return kept
 
 
 def _carried(values: Floats, weight: Floats, sigma: float) -> Floats:

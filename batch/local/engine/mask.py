@@ -29,6 +29,8 @@ _LEAST_SOLID = 0.42
 _BORDER_TOUCH, _LEAST_SOLID_CUT = 0.05, 0.7
 """A mask that the border cuts is believed only when it is fairly solid."""
 _SHARP_RIM = 0.012
+_SOFTEST, _NEAR_OUTLINE = 0.008, 7
+"""Least slope of lightness within so many pixels of a real outline; the codec's chroma reaches beyond it."""
 _BLEEDING = 0.35
 _BLEEDING_LIMIT = 0.024
 _DISK3 = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
@@ -161,12 +163,13 @@ def _solid_parts(mask: Bytes, slope: Floats, backdrop: Backdrop) -> Bytes:
     if count < 2:
         return mask
     largest = int(stats[1:, cv2.CC_STAT_AREA].max())
+    steepest = floats(cv2.dilate(slope, np.ones((_NEAR_OUTLINE, _NEAR_OUTLINE), dtype=np.uint8)))
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < max(_SMALLEST_PART * mask.size, 0.01 * largest):
             continue
         part = octets(labels == label)
         outline = cv2.dilate(part, _DISK3) - cv2.erode(part, _DISK3)
-        if float(np.median(slope[outline > 0])) > max(0.004, backdrop.noise):
+        if float(np.median(steepest[outline > 0])) > max(_SOFTEST, backdrop.noise):
             kept |= part
     return _filled(kept)
 

@@ -28,6 +28,8 @@ LONGEST_SIDE = 2048
 _LONGEST_TEXTURE = 1536
 _SEARCH_SIDE = 256
 _SOLID = 128
+_CHROMA_SCALE, _SMALL = 0.5, 96
+"""Codecs store colour at half the size: the search uses no more than that, except on thumbnails."""
 
 cv2.setNumThreads(1)
 
@@ -64,7 +66,8 @@ def _subject(product: Picture) -> _Subject:
     if product.alpha is not None:
         return _cut_out(product, product.alpha)
     height, width = product.rgb.shape[:2]
-    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    longest = max(height, width)
+    scale = min(_CHROMA_SCALE, _SEARCH_SIDE / longest) if longest >= _SMALL else 1.0
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = octets(cv2.resize(product.rgb, size, interpolation=cv2.INTER_AREA))
     finding = find_object(to_oklab(to_linear(small)))
@@ -72,7 +75,7 @@ def _subject(product: Picture) -> _Subject:
         return _everything(product)
     rounded = cv2.GaussianBlur(floats(finding.mask), (0, 0), 0.8)
     coarse = floats(cv2.resize(rounded, (width, height), interpolation=cv2.INTER_CUBIC))
-    reach = max(2, round(1.6 / scale))
+    reach = max(3, round(1.6 / scale))
     box = Box.around(coarse > 0.5)
     window = box.grown(4 * reach, width, height)
     matte = soft_edge(np.ascontiguousarray(product.rgb[window.slices]), coarse[window.slices], reach)

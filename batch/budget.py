@@ -10,9 +10,9 @@ from batch.errors import CapReached
 from batch.ledger.states import Event
 
 _GIVEN_BACK = frozenset(
-    {Event.THROTTLE, Event.BOUNCE, Event.REFUSE, Event.FAIL, Event.FIND_FAILED, Event.ABSENT, Event.RESTART}
+    {Event.THROTTLE, Event.BOUNCE, Event.REFUSE, Event.FAIL, Event.FIND_FAILED, Event.ABSENT}
 )
-"""Events after which a reserved job is certainly not billed."""
+"""Events after which a reserved job is certainly not billed. Not RESTART: an earlier run set that money aside."""
 
 _BILLED = frozenset({Event.COMPLETE, Event.FIND_DONE})
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from batch.parameters import IMAGE_PARAMETERS
+from batch.parameters import BY_NAME, IMAGE_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from batch.parameters import Scalar
 
 KEY_PREFIX = "tb1-"
+_CANONICAL = tuple((name, f'"{name}":') for name in sorted(BY_NAME) if name != "base64")
 CONTENT_PREFIX = "sha256:"
 
 
@@ -147,8 +149,16 @@ def payload_key(parameters: Mapping[str, Scalar], *, ignore_url_query: bool = Fa
     file is the same work and an edited one is not. `base64` is left out: it changes the way, not the picture. With
     `ignore_url_query` so are the query strings of image URLs: a link that is signed anew every night is the same work.
     """
-    values = {name: value for name, value in parameters.items() if name != "base64"}
-    if ignore_url_query:
-        values |= {name: str(values[name]).partition("?")[0] for name in IMAGE_PARAMETERS}
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return KEY_PREFIX + hashlib.sha256(canonical.encode()).hexdigest()
+    parts = []
+    for (
+        name,
+        head,
+    ) in _CANONICAL:  # json.dumps of a sorted dict, by hand: a third of the time, a million times a plan
+        value = parameters[name]
+        if type(value) is not str:
+            parts.append(head + json.dumps(value))
+        elif ignore_url_query and name in IMAGE_PARAMETERS:
+            parts.append(head + encode_basestring(value.partition("?")[0]))
+        else:
+            parts.append(head + encode_basestring(value))
+    return KEY_PREFIX + hashlib.sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()

@@ -189,6 +189,8 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
     with ledger.atomic() as connection:
         adopt()
         feed.choose_pilot(ledger, settings.pilot)
+        if price is not None:
+            feed.estimate_open(ledger, price)
         cap_from = bill.cap_from(ledger)
         budget = Budget(settings.max_cost, price, bill.committed(ledger, cap_from, price or 0))
         connection.execute(

@@ -2,15 +2,15 @@
 
 The modules, in the order a row meets them:
 
-    text · records · table       a CSV: encoding, lines, cells
-    document · axis · matrix · listing   a YAML: tree, globs, combinations, rows
-    own · escape                 texbatch's own reports, read back
-    columns · spelling           which column is what, and what it was meant to be
-    manifest                     open any of them
-    base                         what holds for all rows: defaults, overrides
+    manifest                                         open a file by its suffix
+    text · records · table                           a CSV: encoding, lines, cells
+    document · findings · axis · matrix · listing    a YAML: tree, problems, globs, combinations, rows
+    own · escape                                     texbatch's own reports, read back
+    columns · spelling                               which column is what, and what it was meant to be
+    base                                             what holds for all rows: defaults, overrides
+    expand                                           rows to payloads: read this first
     template · typed · pictures · identity · names   the parts of one row
-    expand                       rows to payloads: read this first
-    job                          a job file: a manifest and options of run
+    job                                              a job file: a manifest and options of run
 
 Importing this package loads no pandas, pydantic, PyYAML or Pillow: they load with the first file.
 """

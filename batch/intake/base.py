@@ -1,8 +1,8 @@
 """What holds for every row of a manifest before the row is read: defaults, and which names templates know.
 
 Rule 1: what is wrong here is told once, here, not once a row: a default that does not validate, a template that
-names no column, a required parameter that nothing gives. Rule 2: a parameter so broken goes back to the model's default
-and is listed in `broken`: a row that does not give it fails without another word.
+names no column, a required parameter that nothing gives. Rule 2: a parameter so broken goes back to the model's
+default and is listed in `broken`: a row that does not give it fails without another word.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Base:
     """The defaults of one manifest under given overrides.
 
     `texts` has the default text of every parameter but the required ones that have none, `own` of the columns
-    that are no parameters; `broken` are the parameters already complained of; `name` is the template of the pictures' names;
-    `known` are the names a template may use.
+    that are no parameters; `broken` are the parameters already complained of; `name` is the template of the
+    pictures' names; `known` are the names a template may use.
     """
 
     def __init__(self, manifest: Manifest, overrides: Mapping[str, str], name_template: str) -> None:

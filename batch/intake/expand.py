@@ -137,7 +137,7 @@ class Expander:
                 given[name] = cell
         return given
 
-    def _identify(self, own: Mapping[str, str], given: dict[str, str]) -> tuple[str, bool]:
+    def _identify(self, own: dict[str, str], given: dict[str, str]) -> tuple[str, bool]:
         """Expand the templates in `given`; return the row's id and whether it was derived.
 
         A given id may be used by every template. A derived one is made from the expanded pictures, so pictures
@@ -147,7 +147,7 @@ class Expander:
         templated = [name for name in self._expanded if "{" in (text := given[name]) or "}" in text]
         if not templated and not template.is_template(identity):
             return (identity, False) if identity else (self._derived(given), True)
-        scope = {**own, **{column: own[shown] for column, shown in self._renamed}, **given}
+        scope = self._scope(own, given)
         scope.pop(ID, None)
         if identity:
             if template.is_template(identity):
@@ -162,6 +162,12 @@ class Expander:
         given |= {name: self._rendered(name, given[name], scope) for name in others}
         return scope[ID], True
 
+    def _scope(self, own: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+        """Return what a template may take: the columns under the names the manifest gives them, the parameters."""
+        if not self._renamed:
+            return own | given
+        return own | {column: own[shown] for column, shown in self._renamed} | given
+
     def _derived(self, given: Mapping[str, str]) -> str:
         return derive_id(self._row.cells, given["image_1"], given["image_2"])
 
@@ -174,9 +180,10 @@ class Expander:
         except TemplateError as error:
             self._problem(parameter, error.reason, error.remedy)
             return ""
-        for name in parsed.gaps(scope):
-            remedy = f"Give {name}, if a gap in the text is not meant."
-            self._say(parameter, f"{{{name}}} is empty in this row.", remedy, warning=True)
+        if not all(map(scope.__getitem__, parsed.names)):
+            for name in dict.fromkeys(name for name in parsed.names if not scope[name]):
+                remedy = f"Give {name}, if a gap in the text is not meant."
+                self._say(parameter, f"{{{name}}} is empty in this row.", remedy, warning=True)
         return rendered
 
     def _typed(self, given: Mapping[str, str]) -> dict[str, Scalar]:
@@ -213,14 +220,14 @@ class Expander:
         return parameters, files
 
     def _output(
-        self, identity: str, own: Mapping[str, str], given: Mapping[str, str], values: Mapping[str, Scalar]
+        self, identity: str, own: dict[str, str], given: dict[str, str], values: Mapping[str, Scalar]
     ) -> str:
         """Return the picture's path below images/; note why it cannot be one."""
         extension = EXTENSIONS[str(values["image_format"])]
         pattern = self._base.name
         scope = {ID: identity, EXT: extension}
         if not self._simple_name:
-            scope = {**own, **{column: own[shown] for column, shown in self._renamed}, **given, **scope}
+            scope = self._scope(own, given) | scope
         output = normal_name(pattern.render(scope))
         if reason := fault(output, extension):
             self._problem(

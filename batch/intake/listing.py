@@ -3,7 +3,7 @@
 Rule 1: structure is judged when the file is opened, all of it at once: unknown and misspelt keys, values that
 are no scalars, an axis that yields nothing. Rule 2: a row gives what was written in it, as text; defaults are
 kept apart, since the command line stands between the two. Rule 3: row numbers count the rows and then the
-matrix; messages add the line.
+matrix, and their messages add the line; problems of structure have the line in the number's place.
 """
 
 from __future__ import annotations

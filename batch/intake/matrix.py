@@ -17,7 +17,7 @@ from batch.intake.document import Fields, Items, Node, Scalar
 from batch.intake.spelling import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from batch.intake.findings import Findings
 
@@ -30,19 +30,20 @@ def expand_matrix(node: Fields, given: Given, found: Findings) -> list[Choice]:
     """Return the matrix's rows; none when there is a problem, which is then noted."""
     before = len(found.problems)
     reader = Axes(given, node.nodes.keys(), found)
-    constants: Choice = {}
+    start: Choice = {}  # every column in written order, with its value where that is the same for all
     axes: dict[str, list[Choice]] = {}
     for name, axis in node.nodes.items():
         if name == EXCLUDE:
             continue
         choices = reader.choices(name, axis)
         if isinstance(axis, Scalar) and choices == [{name: axis.text}]:
-            constants |= choices[0]
-        else:
-            axes[name] = choices
+            start |= choices[0]
+            continue
+        axes[name] = choices
+        for column in (column for choice in choices for column in choice):
+            start.setdefault(column, "")
     _judge_names(node, axes, found)
-    columns = set(constants).union(*(choice for choices in axes.values() for choice in choices))
-    rules = _rules(node.nodes.get(EXCLUDE), columns, found)
+    rules = _rules(node.nodes.get(EXCLUDE), start, found)
     count = prod(len(choices) for choices in axes.values())
     if count > given.limit:
         found.problem(
@@ -53,17 +54,17 @@ def expand_matrix(node: Fields, given: Given, found: Findings) -> list[Choice]:
         )
     if len(found.problems) > before:
         return []
-    return _combined(constants, list(axes.values()), rules, found)
+    return _combined(start, list(axes.values()), rules, found)
 
 
 def _combined(
-    constants: Choice, axes: Sequence[Sequence[Choice]], rules: Sequence[tuple[int, Rule]], found: Findings
+    start: Choice, axes: Sequence[Sequence[Choice]], rules: Sequence[tuple[int, Rule]], found: Findings
 ) -> list[Choice]:
     """Multiply the axes; warn of rules that excluded nothing."""
     combinations: list[Choice] = []
     used: set[int] = set()
     for combination in product(*axes):
-        cells = constants.copy()
+        cells = start.copy()
         for choice in combination:
             cells |= choice
         hits = [index for index, (_, rule) in enumerate(rules) if _matches(rule, cells)]
@@ -100,7 +101,7 @@ def _judge_names(node: Fields, axes: Mapping[str, list[Choice]], found: Findings
         )
 
 
-def _rules(node: Node | None, columns: set[str], found: Findings) -> list[tuple[int, Rule]]:
+def _rules(node: Node | None, columns: Collection[str], found: Findings) -> list[tuple[int, Rule]]:
     """Read `exclude`: a list of mappings from a column to the value, or the list of values, it leaves out."""
     if node is None:
         return []
@@ -118,7 +119,7 @@ def _rules(node: Node | None, columns: set[str], found: Findings) -> list[tuple[
         for name, value in entry.nodes.items():
             values = value.nodes if isinstance(value, Items) else [value]
             if name not in columns:
-                remedy = did_you_mean(name, columns) or f"Known are {', '.join(sorted(columns))}."
+                remedy = did_you_mean(name, columns) or f"Known are {', '.join(columns)}."
                 found.problem(
                     entry.lines[name], f"matrix.exclude.{name}", "is no column of the matrix.", remedy
                 )
@@ -128,4 +129,4 @@ def _rules(node: Node | None, columns: set[str], found: Findings) -> list[tuple[
 
 
 def _matches(rule: Rule, cells: Choice) -> bool:
-    return all(cells.get(name) in values for name, values in rule.items())
+    return all((cells[name] or None) in values for name, values in rule.items())

@@ -51,10 +51,6 @@ class Template:
             if name not in known:
                 raise _unknown(name, known)
 
-    def gaps(self, values: Mapping[str, str]) -> list[str]:
-        """Return the names whose value is blank."""
-        return [name for name in self.names if not values[name].strip()]
-
 
 def is_template(text: str) -> bool:
     """Tell whether a text holds any brace at all."""

@@ -97,7 +97,7 @@ def spent(ledger: Ledger) -> int:
 def cap_from(ledger: Ledger) -> int:
     """Return the event from which spending counts against a cap: a run that was killed hands its own on."""
     row = ledger.connection.execute(
-        "SELECT cap_from, ended_at FROM runs ORDER BY started_at DESC LIMIT 1"
+        "SELECT cap_from, ended_at FROM runs ORDER BY run DESC LIMIT 1"
     ).fetchone()
     if row is not None and row["ended_at"] is None:
         killed: int = row["cap_from"]
@@ -109,9 +109,11 @@ def cap_from(ledger: Ledger) -> int:
 def committed(ledger: Ledger, cap_from: int, price: int) -> int:
     """Return micro-dollars spent since an event, plus what unknown and running jobs may cost: `price` where not noted."""
     total: int = ledger.connection.execute(
-        "SELECT (SELECT coalesce(sum(cost), 0) FROM events WHERE seq > ?) + "
-        "(SELECT coalesce(sum(coalesce(estimate, ?)), 0) FROM jobs WHERE state IN ('sending', 'unknown', 'accepted'))",
-        (cap_from, price),
+        "SELECT (SELECT coalesce(sum(cost), 0) FROM events WHERE seq > :since) + "
+        "(SELECT coalesce(sum(coalesce(estimate, :price)), 0) FROM jobs WHERE state IN ('sending', 'unknown', 'accepted')) + "
+        "(SELECT coalesce(sum(coalesce(j.estimate, :price)), 0) FROM events e JOIN jobs j USING (job) "  # billed, unnamed
+        "WHERE e.seq > :since AND e.event IN ('complete', 'find_done') AND e.cost IS NULL)",
+        {"since": cap_from, "price": price},
     ).fetchone()[0]
     return total
 
@@ -162,5 +164,5 @@ def bill(ledger: Ledger) -> Bill:
 
 def last_run(ledger: Ledger) -> Mapping[str, Any] | None:
     """Return the last run's line, or None when there was none."""
-    row = ledger.connection.execute("SELECT * FROM runs ORDER BY started_at DESC LIMIT 1").fetchone()
+    row = ledger.connection.execute("SELECT * FROM runs ORDER BY run DESC LIMIT 1").fetchone()
     return dict(row) if row else None

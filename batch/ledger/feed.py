@@ -56,6 +56,7 @@ class Feed:
     def __init__(self, settled: Collection[int] | None = None) -> None:
         self._questions = [_IN_FLIGHT, _WANTED, _PLANNED] if settled is None else [_PLANNED]
         self._settled = list(settled or ())
+        self._wanted: set[int] = set()  # on the local service they are planned anew while this feed goes on
         self._a, self._b = -1.0, -1
 
     def page(self, ledger: Ledger) -> list[Task]:
@@ -77,11 +78,16 @@ class Feed:
                     "pilot": ledger.meta("pilot"),
                 },
             ).fetchall()
-            if page:
-                self._a, self._b = page[-1]["a"], page[-1]["b"]
-                return [task(ledger, row["job"]) for row in page]
-            self._questions.pop(0)
-            self._a, self._b = -1.0, -1
+            if not page:
+                self._questions.pop(0)
+                self._a, self._b = -1.0, -1
+                continue
+            self._a, self._b = page[-1]["a"], page[-1]["b"]
+            jobs = [row["job"] for row in page if row["job"] not in self._wanted]
+            if self._questions[0] is _WANTED:
+                self._wanted.update(jobs)
+            if jobs:
+                return [task(ledger, job) for job in jobs]
         return []
 
 
@@ -113,6 +119,14 @@ def choose_pilot(ledger: Ledger, number: int | None) -> None:
         [planned[i * len(planned) // number] for i in range(number)] if number < len(planned) else planned
     )
     ledger.set_meta("pilot", json.dumps(chosen))
+
+
+def estimate_open(ledger: Ledger, price: int) -> None:
+    """Note `price` (micro-dollars) for jobs that were sent when no price was known. Runs inside `atomic`."""
+    ledger.connection.execute(
+        "UPDATE jobs SET estimate=? WHERE estimate IS NULL AND state IN ('sending', 'unknown', 'accepted')",
+        (price,),
+    )
 
 
 def unknown_jobs(ledger: Ledger) -> int:

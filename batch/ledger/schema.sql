@@ -84,7 +84,8 @@ CREATE TABLE pictures (                       -- content hashes of input files, 
 ) WITHOUT ROWID;
 
 CREATE TABLE runs (
-    run_id       TEXT PRIMARY KEY,
+    run          INTEGER PRIMARY KEY,         -- their order, whatever the wall clock does
+    run_id       TEXT    NOT NULL UNIQUE,
     pid          INTEGER NOT NULL,
     started_at   REAL    NOT NULL,
     ended_at     REAL,
@@ -95,4 +96,4 @@ CREATE TABLE runs (
     status_calls INTEGER NOT NULL DEFAULT 0,
     http_429     INTEGER NOT NULL DEFAULT 0,
     exit_code    INTEGER
-) WITHOUT ROWID;
+);

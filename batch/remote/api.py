@@ -73,7 +73,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 request.method,
                 URL(str(request.url), encoded=True),  # a signed URL is good as it was written only
                 headers=request.headers.multi_items(),
-                data=request.content or None,
+                data=await request.aread() or None,
                 allow_redirects=False,
                 proxy=_proxy(self._network, request.url),
                 timeout=aiohttp.ClientTimeout(

@@ -104,7 +104,10 @@ class Pace:
 
     def __repr__(self) -> str:
         busy = self.concurrency - self._slots.value
-        cooling = self.gate.opens_at - anyio.current_time()
+        try:
+            cooling = self.gate.opens_at - anyio.current_time()
+        except RuntimeError:  # looked at where no event loop runs
+            cooling = 0.0
         return (
             f"<Pace {busy}/{self.concurrency} in flight{f', cooling {cooling:.1f}s' if cooling > 0 else ''}>"
         )

@@ -6,16 +6,19 @@ what we sent on the keys we sent, and whose id no other row holds. Each listed r
 Absent, and only then is it sent again: ALL of
   settled   `settle_s` has passed since the POST ended, so a late row has had its time;
   complete  every page back to the reserve was read;
-  current   every request of ours that was accepted after that POST is listed already, else the history lags;
+  current   every request of ours that was accepted since the reserve is listed already, else the history lags;
   trusted   where the history lists any request of ours, one of them at least was matched by its body, else the service
             rewrites what it was sent and the comparison proves nothing;
-  alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or image.
+  alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or image; where no request
+            at all vouches for the comparison, a difference proves nothing either and there is no exception.
 Otherwise it stays unknown: a person is asked, never the wallet.
 """
 
 from __future__ import annotations
 
+import html
 import json
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,8 @@ DOUBT_WITHOUT_DATE_S = 65.0
 
 TELLING = ("prompt", "seed", *IMAGE_PARAMETERS)
 """Keys that tell two requests apart whatever else the service rewrites."""
+
+LEAST_CUT = 40  # letters and digits: a prompt shown that long may be the start of the one that was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ def reconcile(
 ) -> list[Finding]:
     """Decide each lost submit, oldest first. Times in epoch seconds, our clock but for the listing's own."""
     held = {request.request_id for request in own}
+    vouched = _vouched(own, listing)
     free = [entry for entry in listing.entries if entry.request_id not in held]
     findings: list[Finding] = []
     undecided: list[LostSubmit] = []
@@ -102,29 +108,45 @@ def reconcile(
         else:
             free.remove(claimed)
             findings.append(Found(submit.job, claimed))
+    vouched = True if findings else vouched  # what was found was shown as it was sent
     return findings + [
-        _absent(submit, own, free, listing, settled=now >= submit.ended_at + settle_s) for submit in undecided
+        _absent(submit, own, free, listing, vouched=vouched, settled=now >= submit.ended_at + settle_s)
+        for submit in undecided
     ]
 
 
+def _vouched(own: Sequence[OwnRequest], listing: Listing) -> bool | None:
+    """Tell whether the history shows a request of ours as it was sent; None when it shows none of ours."""
+    listed = {entry.request_id: entry for entry in listing.entries}
+    shown = [request for request in own if request.request_id in listed]
+    if not shown:
+        return None
+    return any(
+        request.body is not None and equal(request.body, listed[request.request_id].body) for request in shown
+    )
+
+
 def _absent(
-    submit: LostSubmit, own: Sequence[OwnRequest], free: Sequence[Entry], listing: Listing, *, settled: bool
+    submit: LostSubmit,
+    own: Sequence[OwnRequest],
+    free: Sequence[Entry],
+    listing: Listing,
+    *,
+    vouched: bool | None,
+    settled: bool,
 ) -> Absent | Undecided:
-    job, listed = submit.job, {entry.request_id: entry for entry in listing.entries}
+    job, listed = submit.job, {entry.request_id for entry in listing.entries}
     if not settled:
         return Undecided(job, "the history may still list it late", waiting=True)
     if not listing.complete:
         return Undecided(job, "the history does not reach back to it", waiting=False)
-    if any(request.accepted_at > submit.ended_at and request.request_id not in listed for request in own):
+    if any(request.accepted_at > submit.reserved_at and request.request_id not in listed for request in own):
         return Undecided(job, "the history lags: later requests are not listed yet", waiting=True)
-    known = [(request, listed[request.request_id]) for request in own if request.request_id in listed]
-    if known and not any(
-        request.body is not None and equal(request.body, entry.body) for request, entry in known
-    ):
+    if vouched is False:
         return Undecided(job, "the history does not show requests as they were sent", waiting=False)
     opened = _window(submit, listing)
     if any(
-        (entry.created is None or entry.created >= opened) and not differs(submit.body, entry)
+        (entry.created is None or entry.created >= opened) and not (vouched and differs(submit.body, entry))
         for entry in free
     ):
         return Undecided(job, "the history lists a request that may be this one", waiting=False)
@@ -149,8 +171,27 @@ def differs(sent: Mapping[str, Any], entry: Entry) -> bool:
     """Tell whether a listed request is certainly another one: it differs in prompt, seed or image."""
     body = entry.body
     return body is not None and any(
-        key in sent and key in body and normal(sent[key]) != normal(body[key]) for key in TELLING
+        key in sent and key in body and _apart(key, normal(sent[key]), normal(body[key])) for key in TELLING
     )
+
+
+def _apart(key: str, sent: str, shown: str) -> bool:
+    """Tell whether two values differ by more than a service's tidying: spaces, case, escapes, a cut end, 7.0 for 7."""
+    if key == "prompt":
+        sent, shown = _core(sent), _core(shown)
+        return sent != shown and not (len(shown) >= LEAST_CUT and sent.startswith(shown))
+    if key == "seed" and sent != shown:
+        try:
+            return float(sent) != float(shown)
+        except ValueError:
+            return True
+    return sent != shown
+
+
+def _core(text: str) -> str:
+    """Return the letters and digits of a text, as any way of writing it has them."""
+    plain = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
+    return "".join(filter(str.isalnum, plain))
 
 
 def normal(value: Any) -> str:

@@ -7,6 +7,7 @@ only their user can read them.
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -117,8 +118,11 @@ class _Replaced:
         import pandas as pd  # noqa: PLC0415  start-up time
 
         frame = pd.DataFrame(rows, columns=self._header, dtype=object)
+        # Before Python 3.13 csv does not quote a lone CR, and a reader would take it for the end of the row.
+        lone_cr = any("\r" in cell for row in rows for cell in row.values() if isinstance(cell, str))
+        quoting = csv.QUOTE_NONNUMERIC if lone_cr else csv.QUOTE_MINIMAL
         try:
-            frame.to_csv(self._file, index=False, header=header, lineterminator="\n")
+            frame.to_csv(self._file, index=False, header=header, lineterminator="\n", quoting=quoting)
         except OSError as exc:
             raise FolderError(f"{self._path}: cannot be written ({exc.strerror}). {_ROOM}") from exc
 
@@ -177,6 +181,8 @@ def _run_figures(run: Mapping[str, Any] | None, now: Callable[[], float]) -> dic
 def write_summary(figures: Mapping[str, Any], folder: OutputFolder) -> None:
     """Write summary.json; raises FolderError when the disk refuses."""
     try:
-        write_whole(folder.summary, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode(), 0o600)
+        write_whole(
+            folder.summary, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode(), 0o600
+        )
     except OSError as exc:
         raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc

@@ -1,0 +1,48 @@
+"""A small shop of real pictures, and manifests read from text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from intake_reading import Reading, read
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PICTURES = ("products/chair.jpg", "products/mug.png", "textures/oak.jpg", "textures/denim.webp")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with two products and two textures, all different."""
+    for shade, name in enumerate(PICTURES, start=1):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (shade * 40, 9, 9)).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def read_csv(shop: Path) -> Callable[..., Reading]:
+    """Read a CSV given as text or bytes."""
+
+    def reader(content: str | bytes, *, name: str = "pairs.csv", **options) -> Reading:
+        data = content if isinstance(content, bytes) else content.encode()
+        (shop / name).write_bytes(data)
+        return read(shop / name, **options)
+
+    return reader
+
+
+@pytest.fixture
+def read_yaml(shop: Path) -> Callable[..., Reading]:
+    """Read a YAML manifest given as text."""
+
+    def reader(content: str, **options) -> Reading:
+        (shop / "catalog.yaml").write_text(content, encoding="utf-8")
+        return read(shop / "catalog.yaml", **options)
+
+    return reader

@@ -5,7 +5,7 @@ The modules, in the order a row meets them:
     manifest                                         open a file by its suffix
     text · records · table                           a CSV: encoding, lines, cells
     document · findings · axis · matrix · listing    a YAML: tree, problems, globs, combinations, rows
-    own · escape                                     texbatch's own reports, read back
+    own                                              texbatch's own reports, read back
     columns · spelling                               which column is what, and what it was meant to be
     base                                             what holds for all rows: defaults, overrides
     expand                                           rows to payloads: read this first

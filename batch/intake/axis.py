@@ -21,9 +21,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batch.intake.document import Fields, Items, Node, Scalar
-from batch.intake.escape import double_braces
 from batch.intake.names import is_url, picture_stem
 from batch.parameters import BY_NAME, IMAGE_PARAMETERS
+from batch.table import double_braces
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

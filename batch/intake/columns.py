@@ -13,31 +13,12 @@ from typing import TYPE_CHECKING
 
 from batch.intake.spelling import edits
 from batch.parameters import BY_NAME
+from batch.table import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 ID = "id"
-OUTCOME_COLUMNS: tuple[str, ...] = (
-    "status",
-    "error_class",
-    "error",
-    "http_status",
-    "request_id",
-    "attempts",
-    "submitted_at",
-    "completed_at",
-    "queue_s",
-    "inference_s",
-    "total_s",
-    "cost",
-    "output_path",
-    "output_sha256",
-    "width",
-    "height",
-    "payload_key",
-    "run_id",
-)
 MISSPELT_WITHIN = 2
 _OUTCOMES = frozenset(OUTCOME_COLUMNS)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batch.intake.columns import ID, OUTCOME_COLUMNS
-from batch.intake.escape import restore
+from batch.intake.columns import ID
 from batch.model import Problem, Row
+from batch.table import OUTCOME_COLUMNS, restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

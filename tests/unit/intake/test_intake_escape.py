@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.intake import template
-from batch.intake.escape import double_braces, neutralise, restore
+from batch.table import double_braces, neutralise, restore
 
 # Texts made of the characters that matter, so that the interesting ones are found quickly.
 NASTY = st.text(alphabet="'=+-@\t\r01.eE{}a \n", max_size=8) | st.text()

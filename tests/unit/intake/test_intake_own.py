@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from intake_reading import read
 
 from batch.intake import open_manifest, own_columns
-from batch.intake.columns import OUTCOME_COLUMNS
-from batch.intake.escape import double_braces, neutralise
 from batch.parameters import PARAMETERS
+from batch.table import OUTCOME_COLUMNS, double_braces, neutralise
 
 if TYPE_CHECKING:
     from pathlib import Path

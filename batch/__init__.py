@@ -33,14 +33,17 @@ if TYPE_CHECKING:
         JobFailed,
         JobRunning,
         ManifestError,
+        MaybeBilled,
         NoAnswer,
         RunStopped,
         ServiceError,
+        SubmitFailed,
         TexbatchError,
         UsageError,
     )
     from batch.ledger.stage import Plan
     from batch.model import Problem, Result
+    from batch.remote.blocking import SyncResult
     from batch.remote.client import Client, Credits
     from batch.runner import Finished, Listener, arun, run
     from batch.tally import Progress
@@ -55,6 +58,7 @@ _HOMES = {
     "JobRunning": "errors",
     "Listener": "runner",
     "ManifestError": "errors",
+    "MaybeBilled": "errors",
     "NoAnswer": "errors",
     "Plan": "ledger.stage",
     "Problem": "model",
@@ -65,6 +69,8 @@ _HOMES = {
     "RunStopped": "errors",
     "Service": "config",
     "ServiceError": "errors",
+    "SubmitFailed": "errors",
+    "SyncResult": "remote.blocking",
     "TexbatchError": "errors",
     "UsageError": "errors",
     "arun": "runner",
@@ -81,6 +87,7 @@ __all__ = [
     "JobRunning",
     "Listener",
     "ManifestError",
+    "MaybeBilled",
     "NoAnswer",
     "Plan",
     "Problem",
@@ -91,6 +98,8 @@ __all__ = [
     "RunStopped",
     "Service",
     "ServiceError",
+    "SubmitFailed",
+    "SyncResult",
     "TexbatchError",
     "UsageError",
     "arun",

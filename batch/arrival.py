@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import stamina
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 from batch.errors import NoAnswer
 from batch.ledger import feed
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 AGED_S = 60.0
 LONGEST_DRAG_S = 10.0
+DECODERS = 4  # pictures decoded at a time
 LEAST_TRY_S = 5.0  # a picture whose hour is over is still tried for this long
 
 
@@ -43,6 +44,7 @@ class Arrival:
         self._desk = desk
         self._folder = folder
         self._tally = tally
+        self._decoders = CapacityLimiter(DECODERS)
         self._downloads: dict[int, float] = {}  # job → since when, oldest first
 
     def drag_s(self) -> float:
@@ -60,11 +62,15 @@ class Arrival:
         now = self._client.clock()
         hour_ends = now if task.submitted_at is None else task.submitted_at + RECORD_S
         left = max(min(until, hour_ends) - now, LEAST_TRY_S)
-        async for attempt in stamina.retry_context(
-            on=(NoAnswer, UnusablePicture), attempts=None, timeout=left, wait_initial=0.5, wait_max=30.0
-        ):
-            with attempt:
-                return await self._fetch(task, output)
+        self._downloads[task.job] = now
+        try:
+            async for attempt in stamina.retry_context(
+                on=(NoAnswer, UnusablePicture), attempts=None, timeout=left, wait_initial=0.5, wait_max=30.0
+            ):
+                with attempt:
+                    return await self._fetch(task, output)
+        finally:
+            del self._downloads[task.job]
         raise AssertionError("unreachable")  # the context returns or raises
 
     async def bring_anew(self, task: Task) -> Picture | None:
@@ -78,16 +84,12 @@ class Arrival:
             return None
 
     async def _fetch(self, task: Task, output: str) -> Picture:
-        self._downloads[task.job] = self._client.clock()
-        try:
-            data = await (
-                self._client.download(output)
-                if is_url(output)
-                else to_thread.run_sync(keep.from_base64, output)
-            )
-        finally:
-            del self._downloads[task.job]
-        return await to_thread.run_sync(keep.look_at, data, str(task.parameters["image_format"]))
+        data = await (
+            self._client.download(output) if is_url(output) else to_thread.run_sync(keep.from_base64, output)
+        )
+        return await to_thread.run_sync(
+            keep.look_at, data, str(task.parameters["image_format"]), limiter=self._decoders
+        )
 
     async def place(self, task: Task, picture: Picture) -> None:
         """Write the picture for every row that wants it; only then is the job saved."""

@@ -12,6 +12,7 @@ TexbatchError
 ├── IllegalMove             70   our own bug: a transition that is not in the table
 ├── JobError                     raised by the public client, for one job
 │   ├── SubmitFailed         3   the submit was not accepted
+│   ├── MaybeBilled          4   the answer was lost: the job may have been accepted and billed
 │   ├── JobFailed            1   the service ran the job and it failed
 │   └── JobRunning           7   the deadline passed; carries the request id
 ├── NoAnswer                     one request ended without a usable answer: nobody knows what it did
@@ -125,9 +126,28 @@ class JobError(TexbatchError):
 
 
 class SubmitFailed(JobError):
-    """The submit was not accepted; the message says whether it may have been billed."""
+    """The job was not accepted and is not billed; the message says whether it is worth another try."""
 
     exit_code = EXIT_STOPPED
+
+
+class MaybeBilled(JobError):
+    """The answer was lost or is no picture: the job may have been accepted and billed. Do not just send it again.
+
+    `request_id` is known where the head of the answer still came; its picture can then be waited for.
+    """
+
+    exit_code = EXIT_UNKNOWN
+
+    def __init__(self, reason: str, request_id: str | None = None) -> None:
+        remedy = (
+            f"wait for request {request_id} to have its picture"
+            if request_id
+            else "look for it in the account's request history before it is sent again"
+        )
+        super().__init__(f"the job may have been accepted and billed ({reason}): {remedy}")
+        self.request_id = request_id
+        self.reason = reason
 
 
 class JobFailed(JobError):

@@ -53,6 +53,16 @@ class OutputFolder:
         """The run in figures."""
         return self.path / "summary.json"
 
+    @property
+    def sheet(self) -> Path:
+        """The contact sheet, a page for any browser."""
+        return self.path / "report.html"
+
+    @property
+    def thumbs(self) -> Path:
+        """The contact sheet's thumbnails."""
+        return self.path / "thumbs"
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Make the folder if need be and hold it alone.

@@ -21,6 +21,7 @@ from anyio import CancelScope
 from batch import moves
 from batch.errors import CapReached, FolderError, NoAnswer, RunStopped, ServiceError
 from batch.ledger.states import Event, State
+from batch.ledger.store import holds
 from batch.parameters import IMAGE_PARAMETERS
 from batch.remote import verdicts
 from batch.remote.pace import Turn
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 BOUNCE_FIRST_S = 0.5
 BOUNCE_LONGEST_S = 20.0
+UNREACHABLE_TRIES = 8
+"""Times in a row that no connection could be made before the run stops: some two minutes of waiting together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,15 @@ class Journey:
             again = Event.RESTART if self.client.service.local else Event.REFETCH
             task = replace(task, state=await self._move(task, again))
         if task.state == State.PLANNED:
-            body = await self._prepare(task)
-            if body is not None:
-                async with self._in_flight():
-                    await self._finish(await self._submit(task, body), at_once=False)
+            body, accepted = None, None
+            with self.halt.until_asked():
+                body = await self._prepare(task)
+            if body is None:
+                return
+            async with self._in_flight():
+                with self.halt.until_asked():
+                    accepted = await self._submit(task, body)
+                await self._finish(accepted, at_once=False)
         else:
             async with self._in_flight():
                 await self._finish(task, at_once=True)
@@ -116,11 +124,20 @@ class Journey:
                     return replace(task, state=State.ACCEPTED, request_id=request_id)
                 case verdicts.Throttled():
                     continue  # the gate is closed; the next turn waits for it
+                case verdicts.Bounced(error_class=verdicts.NOT_DELIVERED):
+                    if self.client.pace.unreachable() > UNREACHABLE_TRIES:  # nobody's row is at fault
+                        self.halt.because(f"The service cannot be reached: {reply.reason}.")
+                        return None
                 case verdicts.Bounced() if bounces < self.retries:
                     bounces += 1
                     await anyio.sleep(backoff_s(bounces))
                 case verdicts.Stop():
                     self.halt.because(reply.reason)
+                    return None
+                case verdicts.Unknown(http_status=status) if status is not None and 300 <= status < 400:
+                    self.halt.because(
+                        f"The service answers with a redirect; check SEGMIND_BASE_URL. ({reply.reason})"
+                    )
                     return None
                 case _:
                     return None
@@ -133,7 +150,7 @@ class Journey:
         The POST is bounded by the client's timeouts, and by the halt's hurry. Raises CapReached, with nothing sent.
         """
         try:
-            task = replace(task, estimate=self.budget.reserve())
+            task = replace(task, estimate=self.budget.reserve(), attempts=task.attempts + 1)
         except CapReached as exc:
             self.halt.because(exc)
             raise
@@ -145,12 +162,17 @@ class Journey:
                 submitted_at=task.submitted_at,
                 estimate=task.estimate,
                 sent=json.dumps(sent),
+                skew=self.client.skew,
             )
             reply: verdicts.Submission = verdicts.Unknown(
                 "interrupted", "the run ended before the answer came", None
             )
             with self.halt.posting():
                 reply = await self.client.submit(body)
+            if isinstance(reply, verdicts.Accepted) and await self.desk.do(holds(reply.request_id)):
+                reply = verdicts.Unknown(
+                    "repeated_request_id", f"another row holds request {reply.request_id}", 200
+                )
             event, facts = moves.submitted(reply, last=last)
             try:
                 await self._move(task, event, **facts)

@@ -96,7 +96,7 @@ class Task:
     `targets` are the rows that share this job and have no picture of it yet; none when no row wants it any more.
     `sources` are files below `images/` that already hold the finished picture. `request_id`, `output_url` and
     `submitted_at` (seconds since the epoch, UTC) are known from the state accepted on, `sha256` once it was saved.
-    `estimate` is what was set aside for it when it was reserved, in micro-dollars.
+    `estimate` is what was set aside for it when it was reserved, in micro-dollars, `attempts` how often it was reserved.
     """
 
     job: int
@@ -111,6 +111,7 @@ class Task:
     submitted_at: float | None
     estimate: int | None
     sha256: str | None
+    attempts: int = 0
 
     @property
     def name(self) -> str:

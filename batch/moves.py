@@ -32,7 +32,7 @@ def submitted(reply: verdicts.Submission, *, last: bool) -> Move:
         case verdicts.Throttled():
             return Event.THROTTLE, {"http_status": 429}
         case verdicts.Bounced(error_class, reason, http_status):
-            event = Event.REFUSE if last else Event.BOUNCE
+            event = Event.REFUSE if last and error_class != verdicts.NOT_DELIVERED else Event.BOUNCE
             return event, {"error_class": error_class, "error": reason, "http_status": http_status}
         case verdicts.Refused(reason, http_status):
             return Event.REFUSE, {"error_class": "refused", "error": reason, "http_status": http_status}

@@ -9,7 +9,7 @@ import itertools
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from batch.config import LOCAL_SERVICE, NAME
 from batch.errors import ManifestError
@@ -21,10 +21,12 @@ from batch.ledger.store import Ledger
 from batch.model import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batch.config import Reading, RunSettings
     from batch.intake import Manifest, PictureCache
+
+T = TypeVar("T")
 
 CHUNK = 1000  # rows that live as Python objects at a time
 MOST_PROBLEMS = 10_000
@@ -63,11 +65,22 @@ class Survey:
 
 
 def survey(
-    manifest: Manifest, reading: Reading, stage: Stage, seen: PictureCache | None = None, *, name: str = NAME
+    manifest: Manifest,
+    reading: Reading,
+    stage: Stage,
+    seen: PictureCache | None = None,
+    *,
+    name: str = NAME,
+    check: Callable[[], None] = lambda: None,
 ) -> Survey:
-    """Read every row into `stage`; return what was found. `name` is the template where `reading` has none."""
+    """Read every row into `stage`; return what was found.
+
+    `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early.
+    """
     found = Survey(own_columns(manifest))
-    items = expand(manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen)
+    items = _checked(
+        expand(manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen), check
+    )
     with stage.filling():
         while chunk := list(itertools.islice(items, CHUNK)):
             for item in chunk:
@@ -82,6 +95,12 @@ def survey(
             Problem(str(manifest.path), None, None, "has no rows.", "Nothing will be sent.", warning=True)
         )
     return found
+
+
+def _checked(items: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    for item in items:
+        check()
+        yield item
 
 
 def validate(path: Path, reading: Reading) -> Survey:
@@ -102,7 +121,7 @@ def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> 
     """
     folder = OutputFolder(Path(settings.out))
     opened = Ledger.read(folder.ledger) if folder.ledger.is_file() else Ledger.scratch()
-    with closing(opened) as ledger:
+    with opened as ledger:
         stage, found, _ = stage_manifest(path, settings, ledger, folder, merge=merge)
         price = settings.price if settings.price is not None else bill.price(ledger)
         plan = stage.compare(retry_failed=settings.retry_failed, price=price)
@@ -117,17 +136,19 @@ def stage_manifest(
     *,
     merge: bool | None,
     seen: PictureCache | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Stage, Survey, bool]:
     """Read and check a manifest against a folder; return it staged, what was found, and whether its rows merge.
 
-    `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError.
+    `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError, and what `check`
+    raises at a row.
     """
     manifest = open_manifest(path, encoding=settings.reading.encoding)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
     stage = Stage(ledger.connection, ignore_url_query=settings.reading.ignore_url_query)
     name = (ledger.meta("name") if merging else None) or NAME
-    found = survey(manifest, settings.reading, stage, seen, name=name)
+    found = survey(manifest, settings.reading, stage, seen, name=name, check=check)
     found.raise_for_errors()
     _check_against_folder(path, stage, folder, settings.only, merge=merging)
     stage.draw_seeds()

@@ -6,7 +6,7 @@ may leave something paid behind, attaching takes a person's word for a request i
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from batch.ledger.states import Event, State
 from batch.ledger.store import Ledger
 from batch.remote.client import Client
 from batch.results import report
+from batch.results.sheet import THUMBS_S, write_sheet
 from batch.settle import Settling
 
 if TYPE_CHECKING:
@@ -126,15 +127,16 @@ def open_resolution(folder: Path, service: Service | None) -> Iterator[Resolutio
     `service` None keeps the folder's own binding. Raises FolderBusy while a run is going on, FolderError.
     """
     place = OutputFolder(folder)
-    with closing(Ledger.read(place.ledger)) as reading:  # raises when there is no folder to resolve
+    with Ledger.read(place.ledger) as reading:  # raises when there is no folder to resolve
         bound = reading.meta("service") or ""
     identity = service.identity if service else bound
-    with place.hold(), closing(Ledger.create_or_open(place.ledger, service=identity)) as ledger:
+    with place.hold(), Ledger.create_or_open(place.ledger, service=identity) as ledger:
         with ledger.atomic():
             feed.recover(ledger)
         yield Resolution(ledger)
         report.write_report(ledger, place)
         report.write_summary(report.summary(ledger, ledger.clock), place)
+        write_sheet(ledger, place, thumbs_s=THUMBS_S)
 
 
 def reconcile(resolution: Resolution, service: Service, settle_s: float) -> str | None:

@@ -12,7 +12,7 @@ import secrets
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,15 @@ from anyio import CancelScope, to_thread
 from batch import errors
 from batch.budget import Budget
 from batch.config import LOCAL_SERVICE, NAME
-from batch.errors import UsageError
+from batch.errors import FolderError, UsageError
 from batch.folder import OutputFolder
-from batch.halt import Halt
+from batch.halt import Halt, hearing_signals
 from batch.ledger import bill, feed
 from batch.ledger.store import Ledger
 from batch.plan import SeenPictures, stage_manifest
 from batch.results import report
+from batch.times import steady_clock
+from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 from batch.work import Figures, Work
 
 if TYPE_CHECKING:
@@ -66,10 +68,11 @@ def _refuse(plan: Plan) -> bool:
 class Listener:
     """What a run tells while it goes on, and the one thing it asks.
 
-    `planned` hears the plan and the warnings before anything is sent; `confirm` is asked whether changed rows may be
+    `begun` hears the run's id; `planned` hears the plan and the warnings before anything is sent; `confirm` is asked whether changed rows may be
     paid for again, unless the settings say yes; `progress` hears every step, `warn` what a person should know.
     """
 
+    begun: Callable[[str], None] = lambda run_id: None  # noqa: ARG005
     planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, warnings: None  # noqa: ARG005
     confirm: Callable[[Plan], bool] = _refuse
     progress: Callable[[Progress], None] = lambda progress: None  # noqa: ARG005
@@ -97,31 +100,32 @@ async def arun(
     with ExitStack() as stack:
         stack.enter_context(folder.hold())
         identity = service.identity if service else LOCAL_SERVICE
-        ledger = stack.enter_context(closing(Ledger.create_or_open(folder.ledger, service=identity)))
-        prepare = partial(_prepare, manifest, settings, ledger, folder, merge=merge)
-        plan, adopt, warnings = await to_thread.run_sync(prepare)
+        ledger = stack.enter_context(
+            Ledger.create_or_open(folder.ledger, service=identity, clock=steady_clock())
+        )
+        halt, figures = Halt(), Figures()
+        prepare = partial(_prepare, manifest, settings, ledger, folder, halt, merge=merge)
+        async with hearing_signals(halt, 0, lambda _: None) if signals else nullcontext():
+            plan, adopt, warnings = await to_thread.run_sync(prepare)
+        listener.begun(str(ledger.run_id))
         listener.planned(plan, warnings)
         if plan.changed and not settings.yes and not listener.confirm(plan):
             raise UsageError(_changed(plan))
-        begun = await to_thread.run_sync(_begin, ledger, adopt, settings)
-        halt, figures = Halt(), Figures()
-        work = Work(
-            ledger,
-            folder.path,
-            settings,
-            begun.budget,
-            halt,
-            figures,
-            listener.progress,
-            listener.warn,
-            signals,
-        )
-        try:
-            if begun.jobs or begun.unknown:
-                await work.carry_all(service, begun.jobs, plan.to_send)
-        finally:
+        async with hearing_signals(halt, settings.grace_s, listener.warn) if signals else nullcontext():
+            begun = await to_thread.run_sync(_begin, ledger, adopt, settings)
+            work = Work(
+                ledger, folder.path, settings, begun.budget, halt, figures, listener.progress, listener.warn
+            )
+            end = partial(_end, ledger, folder, halt, figures)
+            try:
+                if begun.jobs or begun.unknown:
+                    await work.carry_all(service, begun.jobs, plan.to_send)
+            except BaseException:
+                with CancelScope(shield=True), suppress(FolderError):  # the first error says what is wrong
+                    await to_thread.run_sync(end)
+                raise
             with CancelScope(shield=True):
-                code = await to_thread.run_sync(_end, ledger, folder, halt, figures)
+                code = await to_thread.run_sync(end)
         summary = report.summary(ledger, ledger.clock)
     stopped = str(halt.reason) if halt.reason else None
     return Finished(code, summary, plan, warnings, stopped, figures.trouble)
@@ -147,9 +151,18 @@ def run(
 
 
 def _prepare(
-    manifest: Path, settings: RunSettings, ledger: Ledger, folder: OutputFolder, *, merge: bool | None
+    manifest: Path,
+    settings: RunSettings,
+    ledger: Ledger,
+    folder: OutputFolder,
+    halt: Halt,
+    *,
+    merge: bool | None,
 ) -> tuple[Plan, Callable[[], None], tuple[Problem, ...]]:
-    """Read, check and compare; changes nothing but what a dead run left behind. Return the plan and how to adopt it."""
+    """Read, check and compare; changes nothing but what a dead run left behind. Return the plan and how to adopt it.
+
+    Raises Interrupted when a signal came meanwhile.
+    """
     if settings.max_cost is not None and settings.price is None and bill.price(ledger) is None:
         raise UsageError(
             "--max-cost: this folder does not know the price of a job yet. Give it with --price USD."
@@ -159,7 +172,13 @@ def _prepare(
         feed.recover(ledger)
         feed.forget_missing(ledger, lambda output: (folder.images / output).is_file())
     stage, found, merging = stage_manifest(
-        manifest, settings, ledger, folder, merge=merge, seen=SeenPictures(ledger)
+        manifest,
+        settings,
+        ledger,
+        folder,
+        merge=merge,
+        seen=SeenPictures(ledger),
+        check=halt.raise_if_asked,
     )
     price = settings.price if settings.price is not None else bill.price(ledger)
     plan = stage.compare(retry_failed=settings.retry_failed, price=price)
@@ -171,6 +190,7 @@ def _prepare(
         retry_failed=settings.retry_failed,
         name=settings.reading.name or NAME,
     )
+    halt.raise_if_asked()
     return plan, adopt, tuple(found.warnings)
 
 
@@ -208,8 +228,11 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
 
 
 def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> int:
-    """Close the run's line in the ledger and write report and summary; return the exit code."""
-    code = exit_code(bill.statuses(ledger, selected_only=True), halt)
+    """Close the run's line in the ledger; write report, summary and contact sheet; return the exit code."""
+    statuses = bill.statuses(ledger, selected_only=True)
+    if feed.paid_jobs(ledger):  # also of rows that were not selected, or have changed: they are paid
+        statuses["pending"] = statuses.get("pending", 0) + 1
+    code = exit_code(statuses, halt)
     with ledger.atomic() as connection:
         connection.execute(
             "UPDATE runs SET ended_at=?, rows_saved=?, status_calls=?, http_429=?, exit_code=? WHERE run_id=?",
@@ -217,6 +240,7 @@ def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> 
         )
     report.write_report(ledger, folder)
     report.write_summary(report.summary(ledger, ledger.clock), folder)
+    write_sheet(ledger, folder, thumbs_s=THUMBS_STOPPED_S if halt.reason else THUMBS_S)
     return code
 
 

@@ -6,6 +6,7 @@ The decisions are reconcile.py's; this file gathers what they need from the ledg
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -55,7 +56,11 @@ class Settling:
             lost = await self._desk.do(_lost)
             if not lost:
                 return []
-            findings = await self._look(lost)
+            # None has ended later than now, whatever the clock said when it was written down.
+            lost = [replace(submit, ended_at=min(submit.ended_at, began)) for submit in lost]
+            findings: list[Finding] = []
+            with self._halt.until_asked():
+                findings = await self._look(lost)
             settled = [finding.job for finding in findings if not isinstance(finding, Undecided)]
             if settled:
                 return settled
@@ -78,7 +83,9 @@ class Settling:
         except NoAnswer as exc:
             self.trouble = str(exc)
             return []
-        findings = reconcile(lost, own, listing, self._client.clock(), self._settle_s)
+        skews = await self._desk.do(_skews)
+        then = [_by_its_own_clock(submit, skews.get(submit.job), listing.skew) for submit in lost]
+        findings = reconcile(then, own, listing, self._client.clock(), self._settle_s)
         by_job = {submit.job: submit for submit in lost}
         for finding in findings:
             match finding:
@@ -116,6 +123,22 @@ def _lost(ledger: Ledger) -> list[LostSubmit]:
             (Event.LOSE, State.UNKNOWN),
         )
     ]
+
+
+def _skews(ledger: Ledger) -> dict[int, float]:
+    return {
+        row["job"]: row["skew"]
+        for row in ledger.connection.execute(
+            "SELECT job, skew FROM jobs WHERE state = ? AND skew IS NOT NULL", (State.UNKNOWN,)
+        )
+    }
+
+
+def _by_its_own_clock(submit: LostSubmit, skew_then: float | None, skew_now: float | None) -> LostSubmit:
+    """Return the submit as our clock of today would have dated it: it may have been put right since."""
+    if skew_then is None or skew_now is None:
+        return submit
+    return replace(submit, reserved_at=submit.reserved_at - skew_then + skew_now)
 
 
 def _own(ledger: Ledger, since: float) -> list[OwnRequest]:

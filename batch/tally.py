@@ -6,11 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batch.ledger.states import Event, State
+from batch.log import ERROR, INFO, WARNING, LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batch.model import Task
+
+
+MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,12 @@ class Progress:
     spent: int = 0
     simulated: bool = False
     throttled: int = 0
-    message: str = ""
+    event: LogEvent | None = None
+
+    @property
+    def message(self) -> str:
+        """The last event as a line of text; empty when this moment has none."""
+        return str(self.event) if self.event else ""
 
     @property
     def ended(self) -> int:
@@ -45,38 +54,45 @@ class Tally:
 
     def begin(self, total: int, *, simulated: bool) -> None:
         """Say how many jobs there are to carry."""
-        self._tell(total=total, simulated=simulated, message="")
+        self._tell(total=total, simulated=simulated)
 
     def tick(self) -> None:
         """Tell the listener that time passes."""
-        self._tell(message="")
+        self._tell()
 
     def flew(self, change: int) -> None:
         """Take note of a job that took (+1) or left (-1) a slot."""
-        self._tell(in_flight=self.progress.in_flight + change, message="")
+        self._tell(in_flight=self.progress.in_flight + change)
 
     def moved(self, task: Task, event: Event, state: State, facts: Mapping[str, Any]) -> None:
         """Take note of a move that is on disk."""
-        now, name = self.progress, f"id={task.name}"
+        now, cost = self.progress, facts.get("cost")
+        why = {name: facts.get(name) for name in ("error_class", "http_status", "error")}
         if event is Event.ACCEPT:
-            self._tell(message=f"job.accepted {name} request_id={facts['request_id']}")
+            self._tell(_of(task, "accepted", INFO, request_id=facts["request_id"]))
         elif event is Event.THROTTLE:
-            self._tell(throttled=now.throttled + 1, message=f"job.throttled {name}")
+            self._tell(_of(task, "throttled", WARNING), throttled=now.throttled + 1)
         elif event is Event.COMPLETE:
-            self._tell(
-                spent=now.spent + (facts["cost"] or 0), message=f"job.completed {name} cost={facts['cost']}"
-            )
+            told = {name: facts.get(name) for name in ("queue_s", "inference_s", "total_s")}
+            told["cost_usd"] = None if cost is None else cost / MICRO
+            self._tell(_of(task, "completed", INFO, **told), spent=now.spent + (cost or 0))
         elif event is Event.BOUNCE:
-            self._tell(message=f"job.bounced {name} error={facts['error']}")
+            self._tell(_of(task, "bounced", WARNING, **why))
         elif state is State.UNKNOWN:
-            self._tell(unknown=now.unknown + 1, message=f"job.unknown {name} error={facts['error']}")
+            self._tell(_of(task, "unknown", ERROR, **why), unknown=now.unknown + 1)
         elif state in {State.FAILED, State.EXPIRED}:
-            self._tell(failed=now.failed + 1, message=f"job.{state} {name} error={facts['error']}")
+            self._tell(_of(task, state, ERROR, **why), failed=now.failed + 1)
 
     def saved(self, task: Task) -> None:
         """Take note of a picture that is on disk."""
-        self._tell(saved=self.progress.saved + 1, message=f"job.saved id={task.name}")
+        self._tell(_of(task, "saved", INFO), saved=self.progress.saved + 1)
 
-    def _tell(self, **changes: Any) -> None:
-        self.progress = replace(self.progress, **changes)
+    def _tell(self, event: LogEvent | None = None, **changes: Any) -> None:
+        self.progress = replace(self.progress, event=event, **changes)
         self.listener(self.progress)
+
+
+def _of(task: Task, name: str, level: str, **more: Any) -> LogEvent:
+    """Return an event of one job: its id, request id and attempt, then what is particular to it."""
+    known = {"id": task.name, "request_id": task.request_id, "attempt": task.attempts or None}
+    return LogEvent(f"job.{name}", level, known | more)

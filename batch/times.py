@@ -1,11 +1,16 @@
-"""Times as people and files read them."""
+"""Times as people and files read them, and the one clock of a run."""
 
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -24,3 +29,14 @@ def duration(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         raise UsageError(f"{text!r} is no time. Write it like 90s, 15m or 2h.")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def steady_clock() -> Callable[[], float]:
+    """Return a clock of epoch seconds that no change of the wall clock moves: it is read once, then only counted on.
+
+    Deadlines, the record's hour and the time a lost submit is given would all jump with the wall clock, and the last
+    of them decides about money. Time asleep counts where the system can tell it.
+    """
+    counter = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    offset = time.time() - time.clock_gettime(counter)
+    return lambda: offset + time.clock_gettime(counter)

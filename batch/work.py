@@ -1,4 +1,4 @@
-"""The work of a run: opens what the journey needs, owns the task group, hears signals, settles what is unknown.
+"""The work of a run: opens what the journey needs, owns the task group, settles what is unknown.
 
 Rounds: carry every job of the feed; then settle what is unknown; carry what that set free; until nothing is left to
 settle. A halt ends the submitting; a signal or --max-duration also bounds the rest by --grace, and a second signal ends
@@ -7,17 +7,16 @@ it at once, but for POSTs that have left.
 
 from __future__ import annotations
 
-import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, to_thread
 
 from batch.arrival import Arrival
 from batch.config import Service
-from batch.errors import FolderError, Interrupted, NoAnswer, RunStopped, ServiceError, TimeIsUp
+from batch.errors import FolderError, NoAnswer, RunStopped, ServiceError, TimeIsUp
 from batch.intake import PictureError, load_picture
 from batch.journey import Journey
 from batch.ledger import feed
@@ -30,10 +29,9 @@ from batch.settle import Settling
 from batch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from anyio.abc import TaskStatus
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from batch.budget import Budget
@@ -64,8 +62,7 @@ class Figures:
 class Work:
     """One run's work.
 
-    `hear` gets every progress, `warn` what a person should know; with `signals` SIGINT and SIGTERM end the run in two
-    breaths (only the main thread can hear them).
+    `hear` gets every progress, `warn` what a person should know.
     """
 
     ledger: Ledger
@@ -76,16 +73,24 @@ class Work:
     figures: Figures
     hear: Callable[[Progress], None]
     warn: Callable[[str], None]
-    signals: bool
 
     async def carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
         """Carry `jobs` jobs, `to_send` of them to be paid for. Raises FolderError when the folder fails."""
+        try:
+            await self._carry_all(service, jobs, to_send)
+        except ExceptionGroup as group:
+            folder, others = group.split(FolderError)
+            if folder is None or others is not None:
+                raise
+            raise _as_one(folder) from group
+
+    async def _carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
         tally = Tally(self._listen)
         tally.begin(jobs, simulated=service is None)
         pace = Pace(self.settings.concurrency)
         async with AsyncExitStack() as stack:
             remote = await stack.enter_async_context(local_service()) if service is None else service
-            client = await stack.enter_async_context(Client(remote, pace=pace))
+            client = await stack.enter_async_context(Client(remote, pace=pace, clock=self.ledger.clock))
             desk = await stack.enter_async_context(open_desk(self.ledger))
             journey = Journey(
                 desk=desk,
@@ -101,22 +106,19 @@ class Work:
             )
             try:
                 await self._within_bounds(journey, client, desk, to_send)
-            except* FolderError as group:
-                raise _first(group) from group
             finally:
                 self.figures.status_calls, self.figures.http_429 = client.status_calls, pace.gate.throttles
                 self.figures.rows_saved = tally.progress.saved
 
     async def _within_bounds(self, journey: Journey, client: Client, desk: Desk, to_send: int) -> None:
         async with anyio.create_task_group() as beside:
-            with CancelScope() as work:
-                if self.signals:
-                    await beside.start(self._hear_signals, work)
+            with self.halt.working():
                 if self.settings.max_duration_s is not None:
-                    beside.start_soon(self._time_out, work, self.settings.max_duration_s)
+                    beside.start_soon(self._time_out, self.settings.max_duration_s)
                 beside.start_soon(_tick, journey.tally)
                 if to_send:
-                    await self._check_balance(client, to_send)
+                    with self.halt.until_asked():
+                        await self._check_balance(client, to_send)
                 await self._rounds(journey, client, desk)
             beside.cancel_scope.cancel()
 
@@ -150,27 +152,12 @@ class Work:
                 "it will stop when the credits run out, and continue with the same command."
             )
 
-    async def _hear_signals(self, work: CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            task_status.started()
-            async for number in received:
-                if not isinstance(self.halt.reason, Interrupted):
-                    self.halt.interrupted_by(number)
-                    self.warn(
-                        f"{number.name}: submitting nothing more; what is in flight is awaited for up to "
-                        f"{self.settings.grace_s:.0f} s. Once more ends at once."
-                    )
-                    work.deadline = min(work.deadline, anyio.current_time() + self.settings.grace_s)
-                else:
-                    self.halt.hurry()
-                    work.cancel()
-
-    async def _time_out(self, work: CancelScope, seconds: float) -> None:
+    async def _time_out(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         self.halt.because(
             TimeIsUp(f"--max-duration {seconds:.0f} s is over. Run the same command to continue.")
         )
-        work.deadline = min(work.deadline, anyio.current_time() + self.settings.grace_s)
+        self.halt.end_within(self.settings.grace_s)
 
     def _listen(self, progress: Progress) -> None:
         limit, share = self.settings.max_failures, self.settings.max_failure_share
@@ -234,8 +221,15 @@ async def local_service() -> AsyncIterator[Service]:
             await to_thread.run_sync(process.close)
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+def _as_one(group: BaseExceptionGroup[FolderError]) -> FolderError:
+    """Return one error that says everything: each may name a request that was accepted and could not be noted."""
+    said = dict.fromkeys(str(error) for error in _leaves(group))
+    return FolderError("\n".join(said))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

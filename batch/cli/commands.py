@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import console, options
+from batch.cli import console, operators, options, serving
 from batch.config import LOCAL_SERVICE
-from batch.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, ManifestError, TexbatchError, UsageError
+from batch.errors import EXIT_OK, EXIT_USAGE, UsageError
+from batch.log import WARNING
 
 if TYPE_CHECKING:
     from batch.cli.options import Asked
     from batch.config import RunSettings, Service
-
-EXIT_INTERRUPTED = 130
+    from batch.ledger.stage import Plan
+    from batch.model import Problem
 
 _PATH = click.Path(path_type=Path)
 
@@ -34,14 +32,17 @@ def texbatch() -> None:
     """
 
 
-@texbatch.command()
+@texbatch.command(epilog=options.UNITS)
 @click.argument("manifest", type=_PATH)
 @options.option("--out", type=_PATH, help="The output folder, made when there is none.")
 @options.option("--retry-failed", is_flag=True, help="Send failed and expired rows again as well.")
 @options.of_runs
 @click.pass_context
 def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Texture every row of MANIFEST (.csv, .tsv, .yaml) or of a job file; continue an earlier run."""
+    """Texture every row of MANIFEST; continue an earlier run.
+
+    MANIFEST is .csv, .tsv or .yaml, or a job file, which names one and holds any of these options.
+    """
     asked = options.asked(ctx, manifest)
     out = asked.values["out"]
     if out is None:
@@ -53,13 +54,16 @@ def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
         ctx.exit(_run(asked, settings, _service(asked, manifest.parent), merge=None))
 
 
-@texbatch.command()
+@texbatch.command(epilog=options.UNITS)
 @click.argument("folder", type=_PATH)
 @click.argument("file", type=_PATH, required=False)
 @options.of_runs
 @click.pass_context
 def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> None:
-    """Send the rows of FILE (default FOLDER/failures.csv, with your edits) again and merge them into FOLDER."""
+    """Send failed rows again and merge them into FOLDER.
+
+    The rows are those of FILE, with your edits; without one, of FOLDER/failures.csv.
+    """
     from batch.folder import OutputFolder  # noqa: PLC0415  start-up time
     from batch.ledger.store import Ledger  # noqa: PLC0415
 
@@ -81,25 +85,29 @@ def _service(asked: Asked, beside: Path) -> Service | None:
 
 
 def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge: bool | None) -> int:
-    from batch.cli.progress import ProgressLine  # noqa: PLC0415  start-up time
+    from batch.cli.metrics import MetricsFile  # noqa: PLC0415  start-up time
+    from batch.cli.progress import ProgressLine  # noqa: PLC0415
     from batch.runner import Listener, run  # noqa: PLC0415
 
-    quiet = asked.values["quiet"]
-    style = "none" if quiet else asked.values["progress"]
-    with ProgressLine(style, verbose=asked.values["verbose"] and not quiet) as line:
+    log = asked.log
+    if service is not None:
+        log.hide(service.api_key, *service.network.proxies.values())
+    metrics = MetricsFile(asked.values["metrics_file"], Path(settings.out), log)
+
+    def planned(told: Plan, warnings: tuple[Problem, ...]) -> None:
+        console.planned(log, told, warnings)
+        metrics.begin()  # from here on the folder is ours
+
+    with ProgressLine(asked.values["progress"], log) as line, metrics:
         listener = Listener(
-            planned=lambda _plan, warnings: None if quiet else console.problems(warnings),
+            begun=log.named,
+            planned=planned,
             confirm=console.confirm,
             progress=line.hear,
-            warn=line.say,
+            warn=lambda text: log.say(text, "run.warning", WARNING),
         )
         end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
-    if end.stopped:
-        console.say(f"Stopped: {end.stopped}")
-    if end.unsettled:
-        console.say(f"Unknown rows could not be settled: {end.unsettled}.")
-    if not quiet:
-        console.finished(end, Path(settings.out))
+    console.finished(log, end, Path(settings.out))
     return end.exit_code
 
 
@@ -110,7 +118,10 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
 @options.of_choice
 @click.pass_context
 def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Say what a run of MANIFEST would send, and for how much; sends nothing, changes nothing."""
+    """Say what a run of MANIFEST would send, and for how much.
+
+    Sends nothing and changes nothing.
+    """
     from batch.config import RunSettings  # noqa: PLC0415  start-up time
 
     asked = options.asked(ctx, manifest)
@@ -130,7 +141,7 @@ def _preview(asked: Asked, settings: RunSettings, *, merge: bool | None) -> None
     from batch.plan import preview  # noqa: PLC0415  start-up time
 
     told, found, simulated = preview(asked.manifest, settings, merge=merge)
-    console.problems(found.warnings)
+    asked.log.problems(found.warnings)
     console.plan(told, simulated=simulated)
 
 
@@ -153,14 +164,35 @@ def validate(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 @texbatch.command()
 @click.argument("folder", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="For machines: the keys of summary.json.")
-def status(folder: Path, *, as_json: bool) -> None:
+@click.option(
+    "--watch", "keep_watching", is_flag=True, help="Show it anew about every second until the run ends."
+)
+def status(folder: Path, *, as_json: bool, keep_watching: bool) -> None:
     """Say how FOLDER stands, from its ledger, also while a run is going on."""
-    from batch.folder import OutputFolder  # noqa: PLC0415  start-up time
+    from batch.cli.watch import watch  # noqa: PLC0415  start-up time
+    from batch.folder import OutputFolder  # noqa: PLC0415
     from batch.ledger.store import Ledger  # noqa: PLC0415
     from batch.results.report import summary  # noqa: PLC0415
 
+    if keep_watching and as_json:
+        raise UsageError("--watch is for people, --json for machines: give one of them.")
+    if keep_watching:
+        watch(OutputFolder(folder))
+        return
     with Ledger.read(OutputFolder(folder).ledger) as ledger:
         console.status(summary(ledger, ledger.clock), as_json=as_json)
+
+
+@texbatch.command()
+@click.argument("folder", type=_PATH)
+def report(folder: Path) -> None:
+    """Write the contact sheet of FOLDER anew.
+
+    Also while a run is going on; when none is, report.csv, failures.csv and summary.json as well.
+    """
+    from batch.rebuild import rebuild  # noqa: PLC0415  start-up time
+
+    console.rebuilt(rebuild(folder))
 
 
 @texbatch.command()
@@ -189,9 +221,9 @@ def resolve(
     settle: float,
     api_key_file: Path | None,
 ) -> None:
-    """List the rows of FOLDER that may have been accepted although no answer came, and decide them.
+    """List and decide rows that nobody knows about.
 
-    Changes states only; the next run sends or fetches.
+    They may have been accepted although no answer came. Changes states only; the next run sends or fetches.
     """
     from batch.cli.edge import read_service  # noqa: PLC0415  start-up time
     from batch.ledger.states import Event  # noqa: PLC0415
@@ -231,58 +263,25 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 @texbatch.command()
-@options.option(
-    "--port", default=8787, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one."
-)
-@click.option(
-    "--api-key", envvar="SEGMIND_API_KEY", help="The key clients must send; one is made when there is none."
-)
-def serve(port: int, api_key: str | None) -> None:
+@serving.of_serve
+def serve(**values: Any) -> None:
     """Serve the API of the hosted model on 127.0.0.1, without the network and without cost."""
-    from batch.local import LocalSettings  # noqa: PLC0415  start-up time
-    from batch.local import serve as serve_here  # noqa: PLC0415
+    from batch.local import serve as serve_here  # noqa: PLC0415  start-up time
+
+    settings = serving.server_settings(values)
 
     def ready(url: str, key: str) -> None:
         click.echo(f"Serving on {url}", err=True)
         click.echo(f"export SEGMIND_BASE_URL={url}")
-        if not api_key:  # a key we were given is not shown
+        if not settings.api_key:  # a key we were given is not shown
             click.echo(f"export SEGMIND_API_KEY={key}")
 
     try:
-        serve_here(LocalSettings(port=port, api_key=api_key or ""), ready)
+        serve_here(settings, ready)
     except OSError as exc:
-        raise UsageError(f"--port {port}: cannot be used ({exc.strerror or exc}). Give another one.") from exc
+        reason = exc.strerror or exc
+        raise UsageError(f"--port {settings.port}: cannot be used ({reason}). Give another one.") from exc
 
 
-def main() -> None:
-    """Run the command line; end the process with the documented exit code."""
-    if sys.platform == "win32":
-        click.echo("texbatch does not run on Windows. Use Linux, macOS or WSL.", err=True)
-        sys.exit(EXIT_USAGE)
-    sys.exit(_guarded())
-
-
-def _guarded() -> int:
-    try:
-        return texbatch.main(prog_name="texbatch", standalone_mode=False) or EXIT_OK
-    except click.exceptions.Exit as exc:
-        return exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
-        return EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):
-        console.say("Interrupted. Run the same command to continue.")
-        return EXIT_INTERRUPTED
-    except ManifestError as exc:
-        console.say(str(exc))
-        console.say(f"{len(exc.problems)} problems; nothing was sent.")
-        return exc.exit_code
-    except TexbatchError as exc:
-        console.say(f"texbatch: {exc}")
-        return exc.exit_code
-    except Exception:  # noqa: BLE001  the last border: told in full, with the documented exit code
-        console.say(traceback.format_exc())
-        console.say(
-            f"texbatch {metadata.version('texbatch')}: internal error, please report it. The ledger is safe."
-        )
-        return EXIT_INTERNAL
+for operate in (operators.doctor, operators.completion):
+    texbatch.add_command(operate)

@@ -9,20 +9,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli.progress import money
+from batch.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
+from batch.log import ERROR, INFO, WARNING, LogEvent
 from batch.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from batch.cli.log import Log
     from batch.ledger.stage import Plan
     from batch.model import Problem
     from batch.plan import Survey
+    from batch.rebuild import Rebuilt
     from batch.resolve import UnknownJob
     from batch.runner import Finished
 
 MICRO = 1_000_000
 MOST_CHANGED = 20
+
+_AS_PLANNED = frozenset({EXIT_OK, EXIT_ROWS_LEFT, EXIT_CAP})
+"""Ends that nobody need hear of: all done, or the time, the pilot or the money was over."""
 
 
 def say(text: str) -> None:
@@ -130,9 +137,33 @@ def confirm(told: Plan) -> bool:
     )
 
 
-def finished(end: Finished, out: Path) -> None:
-    """Say how a run ended, in one line."""
+def planned(log: Log, told: Plan, warnings: Sequence[Problem]) -> None:
+    """Tell what a run is about to do: the manifest's warnings, and the plan to a log that machines read."""
+    log.problems(warnings)
+    if log.as_json:
+        counts = {"changed": len(told.changed), "cost_usd": None if told.cost is None else told.cost / MICRO}
+        for name in ("rows", "new", "done", "in_flight", "unknown", "failed", "to_send"):
+            counts[name] = getattr(told, name)
+        log.tell(LogEvent("run.planned", INFO, counts))
+
+
+def finished(log: Log, end: Finished, out: Path) -> None:
+    """Say how a run ended, and what to do about rows that have no picture; when quiet, only if something went wrong."""
     figures = end.summary
+    wrong = end.exit_code not in _AS_PLANNED or any(
+        figures[name] for name in ("failed", "expired", "unknown")
+    )
+    if log.as_json:
+        level = ERROR if wrong else WARNING if end.exit_code else INFO
+        told = {"stopped": end.stopped, "unsettled": end.unsettled}
+        log.tell(LogEvent("run.ended", level, figures | told | {"exit_code": end.exit_code}))
+        return
+    if log.quiet and not wrong:
+        return
+    if end.stopped:
+        log.say(f"Stopped: {end.stopped}", level=ERROR)
+    if end.unsettled:
+        log.say(f"Unknown rows could not be settled: {end.unsettled}.", level=ERROR)
     counts = [f"{figures[name]} {name}" for name in ("saved", "failed", "expired", "unknown", "pending", "abandoned")
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
     spent = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
@@ -140,22 +171,32 @@ def finished(end: Finished, out: Path) -> None:
     again = f", ${resumed:.2f} saved by not sending again" if resumed else ""
     again += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {spent}{again}; {out / 'report.csv'}")
-    advice(figures, out)
+    for line in advice(figures, out):
+        log.say(line, level=ERROR)
 
 
-def advice(figures: Mapping[str, Any], out: Path) -> None:
+def advice(figures: Mapping[str, Any], out: Path) -> Iterator[str]:
     """Say what to do about rows that have no picture."""
     for error in figures["top_errors"]:
-        say(f"{error['count']} x {error['error_class']}: {error['example']}")
+        yield f"{error['count']} x {error['error_class']}: {error['example']}"
     if figures["failed"] or figures["expired"]:
-        say(f"Mend {out / 'failures.csv'}, then: texbatch retry {out}")
+        yield f"Mend {out / 'failures.csv'}, then: texbatch retry {out}"
     if figures["unknown"]:
-        say(
+        yield (
             f"{_count(figures['unknown'], 'row')} may have been accepted although no answer came: "
             f"they are not sent again, so that nothing is paid twice. See: texbatch resolve {out}"
         )
     if figures["pending"]:
-        say("Some rows are still waiting or running: run the same command again.")
+        yield "Some rows are still waiting or running: run the same command again."
+
+
+def rebuilt(made: Rebuilt) -> None:
+    """Say what `report` wrote."""
+    if not made.reports:
+        say(
+            "A run holds this folder: it writes report.csv, failures.csv and summary.json itself when it ends."
+        )
+    click.echo(str(made.sheet))
 
 
 def status(figures: Mapping[str, Any], *, as_json: bool) -> None:

@@ -23,8 +23,8 @@ NO_KEY = (
 )
 
 
-def read_service(beside: Path, api_key_file: Path | None) -> Service:
-    """Return the service that the environment names; raises UsageError when there is no key.
+def read_service(beside: Path, api_key_file: Path | None, *, required: bool = True) -> Service:
+    """Return the service that the environment names; raises UsageError when there is no key, unless none is `required`.
 
     The three hosts have their own defaults; with SEGMIND_BASE_URL set, it stands for all that are not set themselves.
     """
@@ -37,7 +37,7 @@ def read_service(beside: Path, api_key_file: Path | None) -> Service:
         or (dotenv.is_file() and dotenv_values(dotenv).get(KEY))
         or ""
     )
-    if not key.strip():
+    if required and not key.strip():
         raise UsageError(NO_KEY)
     base = os.environ.get("SEGMIND_BASE_URL")
     return Service(

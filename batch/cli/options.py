@@ -6,6 +6,7 @@ default. The defaults of the model's parameters stay text here: the intake types
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from batch.cli.log import Log
 from batch.config import CONCURRENCY, GRACE_S, JOB_TIMEOUT_S, NAME, RETRIES, SETTLE_S, Reading, RunSettings
 from batch.errors import UsageError
 from batch.parameters import IMAGE_PARAMETERS, PARAMETERS
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 PREFIX = "TEXBATCH_"
 MICRO = 1_000_000
 MOST_USD = 1_000_000_000
+
+UNITS = (
+    "TIME is written 90s, 15m, 2h or 1h30m; USD like 12.50. Every option can also be set as TEXBATCH_<OPTION> in the "
+    "environment, or stand in a job file; the command line wins, then the environment."
+)
 
 PARAMETER_OPTIONS = tuple(parameter for parameter in PARAMETERS if parameter.name not in IMAGE_PARAMETERS)
 
@@ -149,6 +156,14 @@ of_choice = _together(
 )
 """Which of its rows are meant."""
 
+
+def _log_format(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001  click's
+    log = ctx.find_object(Log)
+    if log is not None:  # at once: wrong usage of the other options is told in this format too
+        log.as_json = value == "json"
+    return value
+
+
 of_runs = _together(
     option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
     option("--concurrency", default=CONCURRENCY, show_default=True, type=click.IntRange(1, 10_000),
@@ -159,7 +174,8 @@ of_runs = _together(
     option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=Duration(),
            help="How long to wait for one job; the next run goes on waiting."),
     option("--max-cost", type=Money(), help="Spend no more than this, lost submits and running jobs of before included."),
-    option("--max-failures", type=Failures(), help="Stop when so many rows have failed."),
+    option("--max-failures", type=Failures(),
+           help="Stop when so many rows have failed, or such a share of those that have ended."),
     option("--max-duration", type=Duration(), help="Submit nothing more after this time."),
     option("--pilot", type=click.IntRange(min=1), metavar="N", help="Send N rows, spread over the manifest, and stop."),
     settle,
@@ -168,7 +184,11 @@ of_runs = _together(
     api_key_file,
     option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
            help="A bar on a terminal, else a line a minute."),
-    option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
+    option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+           is_eager=True, callback=_log_format, help="json: one event a line on stderr, for machines."),
+    option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+           help="Write the figures there each minute and at the end, for Prometheus' textfile collector: *.prom."),
+    option("--quiet", "-q", is_flag=True, help="Say nothing unless something went wrong."),
     option("--verbose", "-v", is_flag=True, help="Say what happens to each job."),
     option("--dry-run", "-n", is_flag=True, help="Say what would be sent, and stop."),
     of_choice,
@@ -182,6 +202,7 @@ class Asked:
 
     manifest: Path
     values: dict[str, Any]
+    log: Log
 
     @property
     def reading(self) -> Reading:
@@ -225,10 +246,18 @@ def asked(ctx: click.Context, manifest: Path) -> Asked:
     from batch.intake import is_job_file, read_job_file  # noqa: PLC0415  start-up time
 
     if not is_job_file(manifest):
-        return Asked(manifest, dict(ctx.params))
+        return Asked(manifest, dict(ctx.params), _log(ctx, ctx.params))
     own = {param.name: param for param in _run_options(ctx) if param.name}
-    job = read_job_file(manifest, [name.replace("_", "-") for name in own])
-    return Asked(job.manifest, ctx.params | _from_job(ctx, job, own))
+    job = read_job_file(manifest, [name.replace("_", "-") for name in own], os.environ)
+    values = ctx.params | _from_job(ctx, job, own)
+    return Asked(job.manifest, values, _log(ctx, values))
+
+
+def _log(ctx: click.Context, values: dict[str, Any]) -> Log:
+    log = ctx.find_object(Log) or Log()
+    if "log_format" in values:
+        log.configure(values["log_format"], quiet=values["quiet"], verbose=values["verbose"])
+    return log
 
 
 def _run_options(ctx: click.Context) -> list[click.Parameter]:
@@ -251,6 +280,6 @@ def _from_job(ctx: click.Context, job: JobFile, own: dict[str, click.Parameter])
             values[name] = own[name].type_cast_value(ctx, text)
         except click.BadParameter as exc:
             raise UsageError(f"{job.path}: {key}: {exc.message}") from exc
-        if name in {"out", "api_key_file"}:
+        if name in {"out", "api_key_file", "metrics_file"}:
             values[name] = job.path.parent / values[name]
     return values

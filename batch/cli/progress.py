@@ -6,32 +6,38 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn, Self
 
-import click
+from batch.log import INFO, LogEvent
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from batch.cli.log import Log
     from batch.tally import Progress
 
 LOG_EVERY_S = 60.0
+MICRO = 1_000_000
 
 
 def money(micro_dollars: int, *, simulated: bool) -> str:
     """Return micro-dollars as people read them, and whether they were real."""
-    return f"${micro_dollars / 1_000_000:.2f}{' (simulated)' if simulated else ''}"
+    return f"${micro_dollars / MICRO:.2f}{' (simulated)' if simulated else ''}"
 
 
 class ProgressLine:
     """Hears the run's progress and shows it on stderr; use as a context manager.
 
-    `style` is "bar", "log" or "none"; "auto" means a bar when stderr is a terminal, else the log.
+    `style` is "bar", "log" or "none"; "auto" means a bar when stderr is a terminal, else the log. A bar would tear a
+    log of JSON lines, which gets the figures as events instead.
     """
 
-    def __init__(self, style: str, *, verbose: bool) -> None:
+    def __init__(self, style: str, log: Log) -> None:
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "log"
-        self._style = style
-        self._verbose = verbose
+        if log.quiet:
+            style = "none"
+        self._style = "log" if style == "bar" and log.as_json else style
+        self._log = log
+        self._plain = log.write
         self._bar: tqdm[NoReturn] | None = None
         self._began = self._told = time.monotonic()
 
@@ -39,6 +45,7 @@ class ProgressLine:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._log.write = self._plain
         if self._bar is not None:
             self._bar.close()
 
@@ -48,24 +55,18 @@ class ProgressLine:
             self._show(progress)
         elif self._style == "log" and time.monotonic() - self._told >= LOG_EVERY_S:
             self._told = time.monotonic()
-            click.echo(self._line(progress), err=True)
-        if self._verbose and progress.message:
-            self.say(progress.message)
-
-    def say(self, text: str) -> None:
-        """Say something without tearing the bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            click.echo(text, err=True)
+            self._log.tell(_figures(progress), self._line(progress))
+        if progress.event is not None:
+            self._log.step(progress.event)
 
     def _show(self, progress: Progress) -> None:
         if self._bar is None:
             from tqdm import tqdm  # noqa: PLC0415  start-up time
 
-            self._bar = tqdm(
+            bar = self._bar = tqdm(
                 total=progress.total, unit="picture", file=sys.stderr, dynamic_ncols=True, smoothing=0.1
             )
+            self._log.write = lambda line: bar.write(line, file=sys.stderr)
         self._bar.set_postfix_str(_counts(progress), refresh=False)
         self._bar.update(progress.ended - self._bar.n)
         self._bar.refresh()
@@ -75,6 +76,14 @@ class ProgressLine:
         rate = progress.ended * 60 / seconds
         left = f"{(progress.total - progress.ended) / rate:.0f} min left" if rate else "time left unknown"
         return f"{progress.ended}/{progress.total} done, {_counts(progress)}, {rate:.1f}/min, {left}"
+
+
+def _figures(progress: Progress) -> LogEvent:
+    told = {
+        name: getattr(progress, name)
+        for name in ("total", "ended", "saved", "failed", "unknown", "in_flight", "throttled")
+    }
+    return LogEvent("run.progress", INFO, told | {"spent_usd": progress.spent / MICRO})
 
 
 def _counts(progress: Progress) -> str:

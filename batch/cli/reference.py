@@ -15,7 +15,9 @@ def reference() -> str:
         "# Commands",
         "What `--help` says; made by `python -m batch.cli.reference`, kept true by a test.",
     ]
-    with click.Context(texbatch, info_name="texbatch", terminal_width=WIDTH) as top:
+    with click.Context(
+        texbatch, info_name="texbatch", terminal_width=WIDTH, **texbatch.context_settings
+    ) as top:
         parts.append(_page("texbatch", top))
         for name in texbatch.list_commands(top):
             command = texbatch.get_command(top, name)

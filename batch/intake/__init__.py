@@ -3,16 +3,18 @@
 The modules, in the order a row meets them:
 
     manifest                                         open a file by its suffix
-    text · records · table                           a CSV: encoding, lines, cells
+    text · records · table · header                  a CSV: encoding, lines, cells, names
+    values · lines · parquet                         JSONL and Parquet: typed values as a CSV has them, streamed
+    workbook · sheet_scan                            .xlsx: what Excel shows, and what its shape hides
     document · findings · axis · matrix · listing    a YAML: tree, problems, globs, combinations, rows
     own                                              texbatch's own reports, read back
     columns · spelling                               which column is what, and what it was meant to be
     base                                             what holds for all rows: defaults, overrides
     expand                                           rows to payloads: read this first
     template · typed · pictures · identity · names   the parts of one row
-    job                                              a job file: a manifest and options of run
+    job · variables                                  a job file: a manifest and options of run, ${NAME} filled in
 
-Importing this package loads no pandas, pydantic, PyYAML or Pillow: they load with the first file.
+Importing this package loads no pandas, pydantic, PyYAML, openpyxl, pyarrow or Pillow: they load with the first file.
 """
 
 from batch.intake.expand import expand

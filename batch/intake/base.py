@@ -107,7 +107,7 @@ class Base:
     def _check_required(self) -> None:
         header = self._manifest.header_line
         if header is None and not self._manifest.columns:
-            return  # a YAML file without rows
+            return  # a file without rows
         for parameter in PARAMETERS:
             name = parameter.name
             present = name in self.texts or name in self._manifest.columns or name in self.broken
@@ -115,10 +115,10 @@ class Base:
                 option = "--" + name.replace("_", "-")
                 remedy = (
                     f"Add a column {name}, or give {option} for all rows."
-                    if header is not None
+                    if self._manifest.tabular
                     else f"Give {name} in the rows or the matrix, set defaults.{name}, or give {option}."
                 )
-                reason = "there is no such column." if header is not None else "no row gives it."
+                reason = "there is no such column." if self._manifest.tabular else "no row gives it."
                 self._problem(name, reason, remedy, header)
 
     def _name(self, text: str) -> template.Template:

@@ -115,7 +115,7 @@ class Expander:
 
     def _say(self, column: str, reason: str, remedy: str, *, warning: bool) -> None:
         number = self._row.number
-        note = self._manifest.note(number)
+        note = self._manifest.note(number, column)
         self.problems.append(
             Problem(str(self._manifest.path), number, column, note + reason, remedy, warning)
         )
@@ -242,7 +242,7 @@ class Expander:
         if parameter not in _AXES:
             return f"Give a {parameter}, or set defaults.{parameter}."
         axis = _AXES[parameter]
-        if self._manifest.header_line is None and own.get(axis):
+        if not self._manifest.tabular and own.get(axis):
             return (
                 f"{axis} is only the text {own[axis]!r}: write {{{axis}: …, {parameter}: file}}, "
                 f'or set {parameter}: "folder/{{{axis}}}.jpg" in the matrix or the defaults.'

@@ -2,18 +2,20 @@
 
 Rule 1: keys may be written with dashes or underscores and come back as the command line spells them. Rule 2:
 values stay text, so that `90s`, `1h`, `007` and `4:5` mean what the same text means on the command line; only
-true and false become flags. Rule 3: a key that is no option is a problem, never ignored.
+true and false become flags. Rule 3: a key that is no option is a problem, never ignored. Rule 4: `${NAME}` in a
+value is filled in from the environment that the caller hands in; an unquoted value that thereby becomes empty is not given.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batch.errors import ManifestError
 from batch.intake.document import Fields, Items, Node, Scalar, read_document, read_source
 from batch.intake.findings import Findings
 from batch.intake.spelling import did_you_mean
+from batch.intake.variables import CannotExpand, expand_variables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -65,16 +67,28 @@ def is_job_file(path: Path) -> bool:
     return False
 
 
-def read_job_file(path: Path, allowed: Collection[str]) -> JobFile:
-    """Return a job; raise ManifestError with every problem. `allowed` are the options' names, without dashes before."""
+def read_job_file(
+    path: Path, allowed: Collection[str], environment: Mapping[str, str] | None = None
+) -> JobFile:
+    """Return a job; raise ManifestError with every problem.
+
+    `allowed` are the options' names, without dashes before; `environment` is what `${NAME}` may refer to.
+    """
     found = Findings(path)
     root = read_document(path, None, found)
     options: dict[str, Option] = {}
     manifest: str | None = None
+    broken: set[str] = set()
     spelt = {_plain(name): name for name in allowed}
     nodes = root.nodes if isinstance(root, Fields) else {}
     for name, node in nodes.items():
         line = root.lines[name] if isinstance(root, Fields) else None
+        try:
+            node = _filled(node, environment or {})  # noqa: PLW2901  the same node, filled in
+        except CannotExpand as exc:
+            found.problem(node.line, name, str(exc), exc.remedy)
+            broken.add(name)
+            continue
         value = _value(node)
         if value is None and not (isinstance(node, Scalar) and node.text is None):
             found.problem(
@@ -89,7 +103,7 @@ def read_job_file(path: Path, allowed: Collection[str]) -> JobFile:
             found.problem(line, name, "is no option of run.", remedy)
         elif value is not None:
             options[spelt[_plain(name)]] = value
-    if not manifest:
+    if not manifest and MANIFEST not in broken:
         found.problem(root.line, MANIFEST, "is missing.", "Name the manifest: `manifest: pairs.csv`.")
     found.settle()
     return JobFile(path, path.parent / str(manifest), options)
@@ -97,6 +111,17 @@ def read_job_file(path: Path, allowed: Collection[str]) -> JobFile:
 
 def _plain(name: str) -> str:
     return name.replace("-", "_")
+
+
+def _filled(node: Node, environment: Mapping[str, str]) -> Node:
+    """Return a value, or a list of values, with its variables filled in; raises CannotExpand."""
+    if isinstance(node, Items):
+        items = [_filled(item, environment) if isinstance(item, Scalar) else item for item in node.nodes]
+        return replace(node, nodes=items)
+    if not isinstance(node, Scalar) or node.text is None:
+        return node
+    text = expand_variables(node.text, environment)
+    return replace(node, text=None if node.plain and not text else text)
 
 
 def _value(node: Node) -> Option | None:

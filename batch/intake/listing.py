@@ -32,6 +32,8 @@ _QUOTE = 'Put it in quotes: text that starts with { is a mapping in YAML ("{colu
 class Listing:
     """An open YAML manifest."""
 
+    tabular = False
+
     def __init__(self, path: Path, encoding: str | None) -> None:
         """Read the file; raise ManifestError with everything that is wrong with its structure."""
         self.path = path
@@ -53,7 +55,7 @@ class Listing:
     def __repr__(self) -> str:
         return f"<Listing {self.path} with {len(self._rows)} rows>"
 
-    def note(self, number: int) -> str:
+    def note(self, number: int, _column: str) -> str:
         """Return the line on which a row starts, to stand before a message."""
         return f"(line {self._rows[number - 1][0]}) "
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from batch.intake import text
 from batch.intake.columns import report_names
+from batch.intake.lines import Lines
 from batch.intake.listing import Listing
+from batch.intake.parquet import Parquet
 from batch.intake.table import Table
+from batch.intake.workbook import Workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 TABLES = (".csv", ".tsv")
 LISTINGS = (".yaml", ".yml")
-_LATER = (".jsonl", ".xlsx", ".parquet")
+OTHERS = (".jsonl", ".xlsx", ".parquet")
 
 
 class Manifest(Protocol):
@@ -25,7 +28,8 @@ class Manifest(Protocol):
 
     `columns` are the row's own columns as the manifest names them, parameters included; `defaults` is what the
     manifest gives to rows that lack a column; `texbatch_own` says that texbatch wrote the file; `header_line` is
-    the line that names the columns, None where there is no such line.
+    the line that names the columns, None where there is no such line. `tabular` manifests have rows only: no
+    defaults and no matrix.
     """
 
     @property
@@ -48,8 +52,12 @@ class Manifest(Protocol):
     def header_line(self) -> int | None:
         """The line with the columns' names."""
 
-    def note(self, number: int) -> str:
-        """Return what to say about the place of a row beside its number."""
+    @property
+    def tabular(self) -> bool:
+        """Whether the file is a table and nothing else."""
+
+    def note(self, number: int, column: str) -> str:
+        """Return what to say about the place of a cell beside its row's number and its column."""
 
     def rows(self) -> Iterator[Row | Problem]:
         """Yield warnings about the file first, then rows and their problems in order."""
@@ -66,14 +74,15 @@ def open_manifest(path: Path, *, encoding: str | None = None) -> Manifest:
         return Table(path, encoding)
     if suffix in LISTINGS:
         return Listing(path, encoding)
-    known = " ".join((*TABLES, *LISTINGS))
-    if suffix in _LATER:
-        reason, remedy = f"{suffix} manifests come in a later version.", f"Save it as one of {known}."
-    elif suffix:
-        reason, remedy = f"{suffix} is no manifest format.", f"Known are {known}."
-    else:
-        reason, remedy = "the file has no suffix that tells its format.", f"Known are {known}."
-    text.refuse(path, None, reason, remedy)
+    if suffix == ".jsonl":
+        return Lines(path, encoding)
+    if suffix == ".xlsx":
+        return Workbook(path)
+    if suffix == ".parquet":
+        return Parquet(path)
+    known = " ".join((*TABLES, *LISTINGS, *OTHERS))
+    reason = f"{suffix} is no manifest format." if suffix else "the file has no suffix that tells its format."
+    text.refuse(path, None, reason, f"Known are {known}.")
     return None
 
 

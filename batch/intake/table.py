@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from batch.errors import ManifestError
 from batch.intake import own, text
-from batch.intake.columns import ID, clashes, is_own, misspelt
+from batch.intake.columns import ID, is_own
+from batch.intake.header import header_problems
 from batch.intake.records import Block, Cutter
 from batch.model import Problem, Row
 from batch.parameters import BY_NAME
@@ -30,6 +31,8 @@ _EXCEL_HINT = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 class Table:
     """An open CSV or TSV manifest: its columns are known, its rows are read anew by each call of `rows`."""
+
+    tabular = True
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         """Read the header; raise ManifestError with everything that is wrong with it."""
@@ -53,7 +56,7 @@ class Table:
     def __repr__(self) -> str:
         return f"<Table {self._file} with {len(self.columns)} columns>"
 
-    def note(self, _number: int) -> str:
+    def note(self, _number: int, _column: str) -> str:
         """Return nothing: a row's number already is its line."""
         return ""
 
@@ -95,41 +98,11 @@ class Table:
         self._header = tuple(name.strip() for name in _cells(record.text, self.separator))
 
     def _header_problems(self) -> Iterator[Problem]:
-        header = self._header
-        if len(header) == 1 and "|" in header[0]:
-            yield self._problem(None, "the columns are separated by |.", "Use comma, semicolon or tab.")
+        if len(self._header) == 1 and "|" in self._header[0]:
+            reason, remedy = "the columns are separated by |.", "Use comma, semicolon or tab."
+            yield Problem(self._file, self.header_line, None, reason, remedy)
             return
-        for index, name in enumerate(header, start=1):
-            if not name:
-                yield self._problem(
-                    None, f"column {index} has no name.", "Name it, or remove the column and its separators."
-                )
-            elif name in header[: index - 1]:
-                yield self._problem(name, "is there twice.", "Rename or remove one of the two columns.")
-        for name, meant, has_column in misspelt(header):
-            if has_column:
-                yield self._problem(
-                    name,
-                    f"is no parameter and looks like {meant}.",
-                    f"Did you mean {meant}? Both are there: this one only goes to the report.",
-                    warning=True,
-                )
-            else:
-                yield self._problem(
-                    name,
-                    f"is no parameter and looks like {meant}.",
-                    f"Did you mean {meant}? Then rename it; if not, give it a name less alike.",
-                )
-        if not self.texbatch_own:
-            for name in clashes(header):
-                yield self._problem(
-                    name,
-                    f"goes to the report as manifest_{name}, which is there too.",
-                    "Rename one of the two.",
-                )
-
-    def _problem(self, column: str | None, reason: str, remedy: str, *, warning: bool = False) -> Problem:
-        return Problem(self._file, self.header_line, column, reason, remedy, warning)
+        yield from header_problems(self._file, self._header, lambda _name: self.header_line)
 
     def _rows(self) -> Iterator[Row | Problem]:
         try:

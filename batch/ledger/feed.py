@@ -96,8 +96,9 @@ def open_jobs(ledger: Ledger) -> int:
     total: int = ledger.connection.execute(
         f"SELECT (SELECT count(*) FROM jobs WHERE state IN ({_IN_FLIGHT_LIST})) + "
         "(SELECT count(DISTINCT r.job) FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL "
-        "AND (j.state = 'planned' OR "
-        "(j.state = 'saved' AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output))))"
+        "AND ((j.state = 'planned' AND (:pilot IS NULL OR r.job IN (SELECT value FROM json_each(:pilot)))) OR "
+        "(j.state = 'saved' AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output))))",
+        {"pilot": ledger.meta("pilot")},
     ).fetchone()[0]
     return total
 
@@ -127,6 +128,14 @@ def estimate_open(ledger: Ledger, price: int) -> None:
         "UPDATE jobs SET estimate=? WHERE estimate IS NULL AND state IN ('sending', 'unknown', 'accepted')",
         (price,),
     )
+
+
+def paid_jobs(ledger: Ledger) -> int:
+    """Count the jobs that were accepted and have no picture on disk yet."""
+    count: int = ledger.connection.execute(
+        f"SELECT count(*) FROM jobs WHERE state IN ({_IN_FLIGHT_LIST})"
+    ).fetchone()[0]
+    return count
 
 
 def unknown_jobs(ledger: Ledger) -> int:
@@ -169,6 +178,7 @@ def task(ledger: Ledger, job: int) -> Task:
         submitted_at=row["submitted_at"],
         estimate=row["estimate"],
         sha256=row["sha256"],
+        attempts=row["attempts"],
     )
 
 

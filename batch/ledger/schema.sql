@@ -20,6 +20,7 @@ CREATE TABLE jobs (
     output_url   TEXT,
     estimate     INTEGER,                     -- what it was expected to cost when it was last reserved
     sent         TEXT,                        -- image URLs as they were last sent, by parameter
+    skew         REAL,                        -- our clock minus the service's, when it was last sent
     cost         INTEGER,
     http_status  INTEGER,
     error_class  TEXT,

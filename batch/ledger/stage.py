@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from batch.ledger.store import Ledger
     from batch.model import Payload
 
+PAGE = 1000  # rows read at a time
+
 _CREATE = """
 CREATE TEMP TABLE staged (
     position   INTEGER PRIMARY KEY,
@@ -162,19 +164,23 @@ class Stage:
 
         So every body differs from every other, and a second run finds the work of the first.
         """
-        drawn = self.connection.execute(
+        after = 0
+        while page := self.connection.execute(
             "SELECT s.position, s.parameters, j.payload_key, j.parameters AS before FROM staged s "
             "LEFT JOIN rows r ON r.id = s.id AND r.asked_key = s.asked_key LEFT JOIN jobs j ON j.job = r.job "
-            "WHERE s.random"
-        ).fetchall()
-        for row in drawn:
-            key, parameters = row["payload_key"], row["before"]
-            if key is None:
-                values = json.loads(row["parameters"]) | {"seed": secrets.randbelow(MAX_SEED + 1)}
-                key, parameters = self._key(values), json.dumps(values, ensure_ascii=False)
-            self.connection.execute(
-                "UPDATE staged SET key=?, parameters=? WHERE position=?", (key, parameters, row["position"])
+            "WHERE s.random AND s.position > ? ORDER BY s.position LIMIT ?",
+            (after, PAGE),
+        ).fetchall():
+            after = page[-1]["position"]
+            self.connection.executemany(
+                "UPDATE staged SET key=?, parameters=? WHERE position=?", map(self._drawn, page)
             )
+
+    def _drawn(self, row: sqlite3.Row) -> tuple[str, str, int]:
+        if row["payload_key"] is not None:
+            return row["payload_key"], row["before"], row["position"]
+        values = json.loads(row["parameters"]) | {"seed": secrets.randbelow(MAX_SEED + 1)}
+        return self._key(values), json.dumps(values, ensure_ascii=False), row["position"]
 
     def unowned(self) -> Iterator[tuple[int, str]]:
         """Yield (row number, output) of rows whose output is no picture that the ledger wrote.
@@ -224,10 +230,6 @@ class Stage:
         run(
             "INSERT OR IGNORE INTO jobs (payload_key, parameters) SELECT key, parameters FROM staged ORDER BY position"
         )
-        run(  # a link that was signed anew since it was planned
-            "UPDATE jobs SET parameters=s.parameters FROM staged s "
-            "WHERE s.key = jobs.payload_key AND jobs.state = 'planned' AND jobs.parameters <> s.parameters"
-        )
         run("UPDATE rows SET selected=0")
         if merge:
             run(
@@ -256,6 +258,10 @@ class Stage:
             ).fetchall()
             for row in again:
                 ledger.move(row["job"], Event.RETRY)
+        run(  # a link that was signed anew since it was planned
+            "UPDATE jobs SET parameters=s.parameters FROM staged s "
+            "WHERE s.key = jobs.payload_key AND jobs.state = 'planned' AND jobs.parameters <> s.parameters"
+        )
 
     def _staged(self, payload: Payload, fold: Callable[[str], str]) -> tuple[object, ...]:
         key = self._key(payload.parameters)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from batch.config import LOCAL_SERVICE
-from batch.errors import FolderError, IllegalMove
+from batch.errors import FolderBusy, FolderError, IllegalMove
 from batch.ledger.states import Event, State, step
 
 if TYPE_CHECKING:
@@ -28,15 +28,25 @@ APPLICATION_ID = 0x7465_7862  # "texb", in the file's header: tells a ledger fro
 MIGRATIONS = ("schema.sql",)
 """Scripts in this folder, each applied once, in order; a ledger's version is how many of them it has seen."""
 
+_TROUBLE = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)  # fmt: skip
+"""SQLite's result codes that speak of the file, not of our SQL."""
+
+_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # sqlite.org/fileformat2.html, section 4.1
+
 _FACTS = frozenset(
     {
-        "request_id", "submitted_at", "completed_at", "output_url", "estimate", "sent", "cost", "http_status", "error_class", "error",
+        "request_id", "submitted_at", "completed_at", "output_url", "estimate", "sent", "skew", "cost", "http_status", "error_class", "error",
         "queue_s", "inference_s", "total_s", "sha256", "width", "height",
     }
 )  # fmt: skip
 
 _FORGET = (
-    "request_id=NULL, submitted_at=NULL, completed_at=NULL, output_url=NULL, estimate=NULL, sent=NULL, cost=NULL, http_status=NULL, "
+    "request_id=NULL, submitted_at=NULL, completed_at=NULL, output_url=NULL, estimate=NULL, sent=NULL, skew=NULL, cost=NULL, http_status=NULL, "
     "error_class=NULL, error=NULL, queue_s=NULL, inference_s=NULL, total_s=NULL, sha256=NULL, width=NULL, height=NULL"
 )
 
@@ -73,6 +83,7 @@ class Ledger:
         ledger = cls(_connect(path, read_only=True), path, clock)
         try:
             ledger._check_header()
+            ledger._bring_copy_up_to_date()
         except BaseException:
             ledger.close()
             raise
@@ -94,8 +105,11 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        """Close; what the block raised because the file is in trouble becomes a FolderError."""
         self.close()
+        if isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _TROUBLE:
+            raise FolderError(f"{self.path}: is damaged ({exc}). Move it away, or restore it.") from exc
 
     @contextmanager
     def atomic(self) -> Iterator[sqlite3.Connection]:
@@ -134,14 +148,20 @@ class Ledger:
     def _prepare(self, service: str) -> None:
         if self._pragma("application_id") or _tables(self.connection):
             self._check_header()
+            self._check_whole()
         for number, script in enumerate(
             MIGRATIONS[self._pragma("user_version") :], self._pragma("user_version") + 1
         ):
             # executescript commits whatever is open, so the script carries its own transaction.
-            self.connection.executescript(
-                f"BEGIN IMMEDIATE;\n{_script(script)}\n"
-                f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={number};\nCOMMIT;"
-            )
+            try:
+                self.connection.executescript(
+                    f"BEGIN IMMEDIATE;\n{_script(script)}\n"
+                    f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={number};\nCOMMIT;"
+                )
+            except sqlite3.Error as exc:
+                raise FolderError(
+                    f"{self.path}: cannot be brought up to date ({exc}); it is as it was. Make room or mend it, then run again."
+                ) from exc
         bound = self.meta("service")
         if bound is None:  # new, or killed right after the script above
             with self.atomic():
@@ -166,6 +186,28 @@ class Ledger:
             raise FolderError(
                 f"{self.path}: was written by a newer texbatch (schema {version}). Upgrade texbatch."
             )
+
+    def _bring_copy_up_to_date(self) -> None:
+        """Read a ledger of an older texbatch from a temporary copy with today's tables; the file stays as it is."""
+        version = self._pragma("user_version")
+        if version == len(MIGRATIONS):
+            return
+        copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        copy.row_factory = sqlite3.Row
+        with closing(self.connection) as original:
+            self.connection = copy
+            original.backup(copy)
+        for script in MIGRATIONS[version:]:
+            copy.executescript(_script(script))
+
+    def _check_whole(self) -> None:
+        """Refuse a file with torn pages before anything is decided by it."""
+        try:
+            found = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.DatabaseError as exc:
+            found = str(exc)
+        if found != "ok":
+            raise FolderError(f"{self.path}: is damaged ({found}). Move it away, or restore it.")
 
     def _pragma(self, name: str) -> int:
         value: int = self.connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -215,14 +257,29 @@ class Ledger:
         return state
 
 
+def holds(request_id: str) -> Callable[[Ledger], bool]:
+    """Return the question whether any row of a ledger holds or held this request id."""
+
+    def ask(ledger: Ledger) -> bool:
+        found = ledger.connection.execute(
+            "SELECT 1 FROM events WHERE request_id=? LIMIT 1", (request_id,)
+        ).fetchone()
+        return found is not None
+
+    return ask
+
+
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open the file with every setting it needs; the only place that knows them."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    _check_wal(path)
     try:
         if not read_only:  # it holds prompts and URLs: nobody else's business
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.row_factory = sqlite3.Row
+        connection = _open(uri)
+        if read_only and not _readable(connection) and not path.with_name(path.name + "-wal").exists():
+            connection.close()
+            connection = _open(f"{uri}&immutable=1")  # closed in peace, and now on a read-only disk
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=FILE")  # a manifest of any length on its way in
         application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -230,13 +287,50 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if not read_only and not foreign:  # journal_mode is written into the file: not into another's
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
-                raise FolderError(f"{path}: this file system cannot hold a ledger (journal mode {mode}).")
+                raise FolderBusy(
+                    f"{path}: this file system cannot hold a ledger (journal mode {mode}). Use a local disk for --out."
+                )
             connection.execute("PRAGMA synchronous=FULL")
     except (sqlite3.Error, OSError) as exc:
         raise FolderError(
             f"{path}: cannot be opened as a ledger ({exc}). Move it away, or restore it."
         ) from exc
     return connection
+
+
+def _open(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _readable(connection: sqlite3.Connection) -> bool:
+    """Tell whether SQLite can read the file as it is opened: a write-ahead log wants a file of shared memory beside it."""
+    try:
+        _tables(connection)
+    except sqlite3.OperationalError as exc:
+        return exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN
+    except sqlite3.DatabaseError:
+        return True
+    return True
+
+
+def _check_wal(path: Path) -> None:
+    """Refuse a write-ahead log that is none: SQLite would drop it, and the commits in it, without a word.
+
+    A power cut may leave one of zeros: nothing had been promised then.
+    """
+    wal = path.with_name(path.name + "-wal")
+    try:
+        with wal.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        return
+    if head.strip(b"\0") and head not in _WAL_MAGIC:
+        raise FolderError(
+            f"{wal}: is damaged, and holds what the ledger does not yet. Restore it; without it, rows that were paid for "
+            "may be sent again."
+        )
 
 
 def _tables(connection: sqlite3.Connection) -> int:

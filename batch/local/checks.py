@@ -9,6 +9,7 @@ parameter are ignored, as the service does.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from batch.local import answers
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from batch.local.answers import Answer
     from batch.parameters import Parameter
 
+DEEPEST = 64
 KINDS: dict[str, type] = {"int": int, "bool": bool}
 JSON_TYPES = {"int": "an integer", "bool": "a boolean"}
 
@@ -37,18 +39,54 @@ def read_object(content_type: str, body: bytes) -> dict[str, Any]:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refused(answers.refusal(406, answers.CONTENT_TYPE))
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-        if b"\\u" in body:
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError) as exc:
+        value = read_json(body)
+    except ValueError as exc:
         raise Refused(answers.VENDOR["malformed"]()) from exc
     if not isinstance(value, dict):
         raise Refused(answers.refusal(400, "Malformed body: expected a JSON object"))
     return value
 
 
+def read_json(body: bytes) -> Any:
+    """Return the JSON value in `body`; ValueError for what could not be written again.
+
+    That is: half a surrogate pair, numbers beyond a double, NaN, and a nesting deeper than DEEPEST, which would end
+    in a RecursionError somewhere later.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+    if b"\\u" in body:
+        json.dumps(value, ensure_ascii=False).encode()
+    if body.count(b"[") + body.count(b"{") > DEEPEST:
+        _check_depth(value)
+    return value
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            part
+            for item in level
+            if isinstance(item, (dict, list))
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def check_parameters(body: Mapping[str, Any]) -> None:
@@ -62,6 +100,8 @@ def check_parameters(body: Mapping[str, Any]) -> None:
 
 def _check_value(parameter: Parameter, given: Any) -> None:
     wanted = KINDS.get(parameter.kind, str)
+    if wanted is int and isinstance(given, float) and given.is_integer():
+        given = int(given)  # 95.0 is an integer by JSON Schema
     if not isinstance(given, wanted) or (wanted is int and isinstance(given, bool)):
         kind = JSON_TYPES.get(parameter.kind, "a string")
         raise Refused(answers.refusal(422, f"Parameter {parameter.name} must be {kind}"))

@@ -6,11 +6,10 @@ They are no part of the vendor's service: no limit counts them and no fault hits
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 from batch.local.answers import Answer, as_json, refusal
-from batch.local.checks import Refused, read_object
+from batch.local.checks import Refused, read_json, read_object
 from batch.local.faults import FaultError
 from batch.local.settings import SettingsError
 
@@ -47,7 +46,7 @@ async def show_faults(service: Service, call: Call) -> Answer:  # noqa: ARG001  
 async def set_faults(service: Service, call: Call) -> Answer:
     """Replace the faults by a JSON list; an empty one ends them."""
     try:
-        items: Any = json.loads(call.body)
+        items: Any = read_json(call.body)
         if not isinstance(items, list):
             raise FaultError("faults: not a JSON list.")
         service.set_faults(items)

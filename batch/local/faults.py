@@ -29,6 +29,7 @@ The first fault of the list that matches wins.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,9 @@ ACTIONS = {
     "huge": True,
 }
 ALWAYS_HANDLED = ("delay", "truncated")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_TEXT = re.compile(r"(?:[!-~\xa1-\xff](?:[ -~\xa1-\xff]*[!-~\xa1-\xff])?)?")
+OWN_HEADERS = ("content-length", "content-type", "date", "transfer-encoding")
 RESET_STYLES = ("iso_z", "iso", "space", "epoch", "none")
 
 
@@ -142,13 +146,20 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
 
 
 def _headers(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in (*value, *value.values()))
+    return isinstance(value, dict) and all(
+        HEADER_NAME.fullmatch(name) and name.lower() not in OWN_HEADERS and _header_text(text)
+        for name, text in value.items()
+    )
+
+
+def _header_text(value: Any) -> bool:
+    return isinstance(value, str) and HEADER_TEXT.fullmatch(value) is not None
 
 
 # name → (what it must satisfy, how that is said)
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "call": (lambda value: value in CALLS, f"one of {', '.join(CALLS)}"),
-    "action": (lambda value: value in ACTIONS, f"one of {', '.join(ACTIONS)}"),
+    "action": (lambda value: value in tuple(ACTIONS), f"one of {', '.join(ACTIONS)}"),
     "nth": (
         lambda value: all(_whole(1, 10**9)(n) for n in (value if isinstance(value, list) else [value])),
         "a number from 1, or a list of them",
@@ -160,9 +171,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "before_s": (_number(0, 86_400), "seconds"),
     "after_s": (_number(0, 86_400), "seconds"),
     "status": (_whole(200, 599), "an HTTP status"),
-    "text": (lambda value: value in VENDOR or value == "rate_limit", f"rate_limit, {', '.join(VENDOR)}"),
+    "text": (lambda value: value in ("rate_limit", *VENDOR), f"rate_limit, {', '.join(VENDOR)}"),
     "body": (lambda _: True, "text or JSON"),
-    "headers": (_headers, "an object of texts"),
+    "headers": (_headers, "an object of header fields, none of which the server writes itself"),
     "reset_in_s": (_number(0, 86_400), "seconds"),
     "skew_s": (_number(-86_400, 86_400), "seconds"),
     "reset_header": (lambda value: value in RESET_STYLES, f"one of {', '.join(RESET_STYLES)}"),

@@ -7,6 +7,7 @@ SDK documents; the time fields and the name of the list are not published, hence
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 STATUSES = ("COMPLETED", "FAILED", "PENDING")
 SORTS = ("model_created", "model_name", "credits_deduction")
 ORDERS = ("desc", "asc")
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 DEFAULT_DAYS = 7
 MAX_DAYS = 31
 
@@ -97,7 +99,8 @@ class Query:
         self.page = _number(query, "page", 1, 1, 10**9)
         self.per_page = _number(query, "per_page", 20, 1, 100)
         self.last = _day(query, "to_date", today)
-        self.first = _day(query, "from_date", self.last - timedelta(days=DEFAULT_DAYS))
+        earliest = date.min + timedelta(days=DEFAULT_DAYS)
+        self.first = _day(query, "from_date", max(self.last, earliest) - timedelta(days=DEFAULT_DAYS))
         if not timedelta(0) <= self.last - self.first <= timedelta(days=MAX_DAYS):
             raise Refused(refusal(400, f"from_date and to_date may span at most {MAX_DAYS} days"))
         self.model_name = query.get("model_name", "")
@@ -155,17 +158,20 @@ def _stamp(at: float) -> str:
 
 def _number(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = query.get(name, str(default))
-    if not text.isdecimal() or not low <= int(text) <= high:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
         raise Refused(refusal(400, f"{name} must be {low} to {high}"))
     return int(text)
 
 
 def _day(query: Mapping[str, str], name: str, default: date) -> date:
     text = query.get(name, "")
+    wrong = Refused(refusal(400, f"{name} must be YYYY-MM-DD"))
+    if text and not DAY.fullmatch(text):  # fromisoformat takes weeks as well
+        raise wrong
     try:
         return date.fromisoformat(text) if text else default
     except ValueError as exc:
-        raise Refused(refusal(400, f"{name} must be YYYY-MM-DD")) from exc
+        raise wrong from exc
 
 
 def _choice(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

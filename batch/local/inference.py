@@ -124,7 +124,7 @@ def _accept(service: Service, call: Call, version: str) -> Job:
     if reason is not None:
         text = answers.INSUFFICIENT if reason == "credits" else answers.SPEND_LIMIT
         raise Refused(refusal(406, text))
-    seed = body.get("seed", BY_NAME["seed"].default)
+    seed = int(body.get("seed", BY_NAME["seed"].default))
     if seed == RANDOM_SEED:
         seed = dice.draw("seed", ordinal).randint(0, MAX_SEED)
     job = Job(

@@ -121,4 +121,5 @@ class Runner:
             name: job.body.get(name, BY_NAME[name].default)
             for name in ("prompt", "aspect_ratio", "image_format", "quality")
         }
-        return await self._pool.render({**asked, "seed": job.seed}, product, texture)
+        asked |= {"quality": int(asked["quality"]), "seed": job.seed}
+        return await self._pool.render(asked, product, texture)

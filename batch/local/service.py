@@ -11,17 +11,17 @@ import hmac
 import os
 import secrets
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.local import answers
 from batch.local.billing import Bank, micro
 from batch.local.dice import Dice
+from batch.local.documents import read_fault_file
 from batch.local.faults import FaultPlan, read_faults
 from batch.local.jobs import Jobs
 from batch.local.limits import Windows
 from batch.local.runner import Runner
-from batch.local.settings import SettingsError, changed
+from batch.local.settings import changed
 from batch.local.stats import Stats
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Service:
         self.windows = Windows()
         self.stats = Stats()
         self.faults = FaultPlan((), self.dice)
-        self.set_faults([*_read_yaml(settings.faults_file), *settings.faults])
+        self.set_faults([*read_fault_file(settings.faults_file), *settings.faults])
         self.wires: dict[tuple[str, int], asyncio.Transport] = {}
         self.closing = asyncio.Event()
         self.runner = Runner(self)
@@ -105,17 +105,3 @@ class Service:
 
 def _limit(settings: LocalSettings) -> int | None:
     return None if settings.spend_limit_usd is None else micro(settings.spend_limit_usd)
-
-
-def _read_yaml(path: str) -> list[Any]:
-    if not path:
-        return []
-    import yaml  # noqa: PLC0415  only with a faults file
-
-    try:
-        items = yaml.safe_load(Path(path).read_text("utf-8"))
-    except yaml.YAMLError as exc:
-        raise SettingsError(f"faults_file: {path} is not YAML: {exc}") from exc
-    if not isinstance(items, list):
-        raise SettingsError(f"faults_file: {path} is not a YAML list of faults.")
-    return items

@@ -19,6 +19,7 @@ from typing import Any
 
 HOUR_S = 3600.0
 DAY_S = 86_400.0
+AGES_S = 1e9
 
 
 class SettingsError(ValueError):
@@ -86,9 +87,9 @@ class LocalSettings:
     latency_s: float = _field(23.4, "number", low=0, high=DAY_S)
     latency_sigma: float = _field(0.25, "number", low=0, high=3)
     cold_start_s: float = _field(0.0, "number", low=0, high=HOUR_S)
-    cold_after_s: float = _field(300.0, "number", low=0)
-    record_lifetime_s: float = _field(HOUR_S, "number", low=0)
-    output_lifetime_s: float = _field(7 * DAY_S, "number", low=0)
+    cold_after_s: float = _field(300.0, "number", low=0, high=AGES_S)
+    record_lifetime_s: float = _field(HOUR_S, "number", low=0, high=AGES_S)
+    output_lifetime_s: float = _field(7 * DAY_S, "number", low=0, high=AGES_S)
     clock_skew_s: float = _field(0.0, "number", low=-DAY_S, high=DAY_S)
 
     price_usd: float = _field(0.03, "number", low=0, high=1000)
@@ -110,7 +111,7 @@ class LocalSettings:
     poll_base_url: str = _field("", "text")
     file_base_url: str = _field("", "text")
 
-    history_lag_s: float = _field(0.0, "number", low=0)
+    history_lag_s: float = _field(0.0, "number", low=0, high=AGES_S)
     history_lag_by_prompt: Mapping[str, float] = _field(dict, "seconds by text")
     history_list_key: str = _field("data", "text")
     history_body: str = _field("as_sent", "text", choices=("as_sent", "strings", "json_text"))
@@ -178,7 +179,7 @@ def _read_object(text: str | Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_number(value: Any, *, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return False
-    return math.isfinite(value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _is_kind(value: Any, kind: str) -> bool:
@@ -192,7 +193,7 @@ def _is_kind(value: Any, kind: str) -> bool:
         return isinstance(value, tuple) and all(isinstance(item, Mapping) for item in value)
     if kind == "seconds by text":
         return isinstance(value, Mapping) and all(
-            isinstance(key, str) and _is_number(seconds, whole=False) and seconds >= 0
+            isinstance(key, str) and _is_number(seconds, whole=False) and 0 <= seconds <= AGES_S
             for key, seconds in value.items()
         )
     return _is_number(value, whole=kind == "int")

@@ -23,7 +23,7 @@ from batch.errors import NoAnswer, NotDelivered, RunStopped, UsageError
 from batch.remote.verdicts import EXCERPT, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from batch.config import Network, Service
 
@@ -39,6 +39,7 @@ TIMEOUTS = httpx.Timeout(connect=10.0, read=30.0, write=30.0, pool=30.0)
 REDIRECTS = 5  # of a picture's URL; the key never follows one
 
 USER_AGENT = "texbatch"
+SHORTEST_SECRET = 8  # a shorter key is part of too many words
 
 
 class CertificateRejected(httpx.ConnectError):
@@ -119,6 +120,10 @@ class _Body(httpx.AsyncByteStream):
             self._response.close()
 
 
+def _unheard(headers: Mapping[str, str]) -> None:
+    """Do nothing with the headers; most answers are read whole or not at all."""
+
+
 class Api:
     """The two pools, open; use as an async context manager. Raises UsageError for a CA file that is none."""
 
@@ -128,6 +133,7 @@ class Api:
         agent = {"user-agent": USER_AGENT}
         context = _trusting(service.network.ca_file)
         keyed = agent | {"x-api-key": service.api_key}
+        self._secret = service.api_key.encode()
         self._api = _client(AiohttpTransport(service.network, context, max_connections), keyed)
         self._files = _client(AiohttpTransport(service.network, context, max_connections), agent)
 
@@ -157,7 +163,30 @@ class Api:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {} if body is None else {"content-type": "application/json"}
         request = self._api.build_request(method, url, content=content, headers=headers, params=params)
-        status, answered, data = await self._fetch(self._api, request, limit, within_s)
+        return self._reply(*await self._fetch(self._api, request, limit, within_s))
+
+    async def blocking(
+        self, url: str, body: Any, *, within_s: float, heard: Callable[[Mapping[str, str]], None]
+    ) -> tuple[Reply, bytes]:
+        """POST once, wait up to `within_s` seconds for an answer that may be a picture; return it as reply and bytes.
+
+        `heard` gets the headers as soon as they are there, also of an answer that is cut later. Raises as `call` does.
+        """
+        request = self._api.build_request(
+            "POST",
+            url,
+            content=json.dumps(body, ensure_ascii=False).encode(),
+            headers={"content-type": "application/json"},
+            timeout=httpx.Timeout(
+                connect=TIMEOUTS.connect, read=within_s, write=TIMEOUTS.write, pool=TIMEOUTS.pool
+            ),
+        )
+        status, answered, data = await self._fetch(self._api, request, PICTURE_LIMIT, within_s, heard=heard)
+        return self._reply(status, answered, data), data
+
+    def _reply(self, status: int, answered: Mapping[str, str], data: bytes) -> Reply:
+        if len(self._secret) >= SHORTEST_SECRET:  # a service may quote the key that it refuses
+            data = data.replace(self._secret, b"[key]")
         return Reply(status, answered, _parse(data), data[: EXCERPT * 4].decode("utf-8", "replace"))
 
     async def download(
@@ -179,9 +208,12 @@ class Api:
         within_s: float,
         *,
         follow: bool = False,
+        heard: Callable[[Mapping[str, str]], None] = _unheard,
     ) -> tuple[int, Mapping[str, str], bytes]:
         with _border(request), anyio.fail_after(within_s):
             response = await client.send(request, stream=True, follow_redirects=follow)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            heard(headers)
             data = bytearray()
             try:
                 async for chunk in response.aiter_bytes():
@@ -191,11 +223,7 @@ class Api:
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-        return (
-            response.status_code,
-            {name.lower(): value for name, value in response.headers.items()},
-            bytes(data),
-        )
+        return response.status_code, headers, bytes(data)
 
 
 class _border:  # noqa: N801  reads as a statement

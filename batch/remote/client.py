@@ -15,10 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from batch.errors import JobFailed, JobRunning, NoAnswer, NotDelivered, RunStopped, ServiceError
+from batch.errors import (
+    JobFailed,
+    JobRunning,
+    MaybeBilled,
+    NoAnswer,
+    NotDelivered,
+    RunStopped,
+    ServiceError,
+    SubmitFailed,
+)
 from batch.parameters import MODEL
 from batch.remote import verdicts
 from batch.remote.api import BASE64_LIMIT, JSON_LIMIT, UPLOAD_S, Api
+from batch.remote.blocking import REQUEST_ID, SyncResult, read_picture
 from batch.remote.pace import Pace, Turn
 from batch.remote.polls import CAREFUL, NEARBY, PollLearner
 from batch.remote.verdicts import Completed, Throttled, Trouble
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from batch.remote.verdicts import StatusVerdict, Submission
 
 IN_FLIGHT = 16
+SYNC_S = 300.0  # the vendor means v1 for less than a minute; a cold start takes some
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Client:
     """The service's calls; use as an async context manager.
 
     `pace` is shared with whoever else submits with this key; `clock` is wall time, epoch seconds.
+    `skew` is our clock minus the service's in seconds, by its last dated answer; None while there was none.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class Client:
         self.polls = PollLearner(NEARBY if service.nearby else CAREFUL)
         self.clock = clock
         self.status_calls = 0
+        self.skew: float | None = None
         self._api = Api(service)
         self._base = service.inference_url.rstrip("/")
 
@@ -82,17 +95,41 @@ class Client:
         try:
             reply = await self._api.call("POST", f"{self._base}/v2/{MODEL}", body=dict(body))
         except NotDelivered as exc:
-            return verdicts.Bounced("not_delivered", str(exc), None)
+            return verdicts.Bounced(verdicts.NOT_DELIVERED, str(exc), None)
         except NoAnswer as exc:
             return verdicts.Unknown("no_answer", str(exc), None)
         except RunStopped as exc:  # a certificate, before anything was sent
             return verdicts.Stop(str(exc), None)
+        self._compare_clocks(reply)
+        self.pace.reached()
         submission = verdicts.judge_submit(reply)
         if isinstance(submission, Throttled):
             self.pace.throttled(submission, self.clock())
         elif isinstance(submission, verdicts.Accepted):
             self.pace.accepted()
         return submission
+
+    async def run_sync(self, body: Mapping[str, Any], *, within_s: float = SYNC_S) -> SyncResult:
+        """POST a job to the blocking v1 call, once, and return its picture. For a single picture: `submit` survives more.
+
+        Raises MaybeBilled when the answer is lost, late or no picture: the job may then be billed, and this call must
+        not just be repeated. JobFailed and SubmitFailed are not billed; RunStopped means that no other job would be
+        taken either.
+        """
+        headers: dict[str, str] = {}
+        try:
+            reply, data = await self._api.blocking(
+                f"{self._base}/v1/{MODEL}", dict(body), within_s=within_s, heard=headers.update
+            )
+        except NotDelivered as exc:
+            raise SubmitFailed(f"not sent, not billed: {exc}") from exc
+        except NoAnswer as exc:
+            raise MaybeBilled(str(exc), headers.get(REQUEST_ID)) from exc
+        if reply.status == 429:
+            self.pace.throttled(verdicts.read_throttle(reply), self.clock())
+        result = read_picture(reply, data)
+        self.pace.accepted()
+        return result
 
     async def status(self, request_id: str) -> tuple[StatusVerdict, float | None]:
         """Ask once how a job is; return the verdict and, when it is done, the service's own time for it in seconds."""
@@ -129,7 +166,14 @@ class Client:
         self, url: str, *, params: Mapping[str, str | int] | None = None, limit: int = JSON_LIMIT
     ) -> verdicts.Reply:
         """GET anything of the three API hosts, once; raises NoAnswer when the answer did not come whole."""
-        return await self._api.call("GET", url, params=params, limit=limit)
+        reply = await self._api.call("GET", url, params=params, limit=limit)
+        self._compare_clocks(reply)
+        return reply
+
+    def _compare_clocks(self, reply: verdicts.Reply) -> None:
+        date = verdicts.read_time(reply.headers.get("date"))
+        if date is not None:
+            self.skew = self.clock() - date
 
     def _request_url(self, request_id: str) -> str:
         # Built from our own host, not from the URLs in the answer: the key follows no URL that a server names.
@@ -166,8 +210,10 @@ class Client:
             self.pace.throttled(verdicts.read_throttle(reply), self.clock())
             async with self.pace.turn(Turn.SUBMIT):
                 pass
-        if reply.status in {401, 403}:
-            raise RunStopped(f"The upload was refused. Check SEGMIND_API_KEY. ({reply.reason})")
+        if reply.status in {401, 403, 404, 405, 410}:
+            raise RunStopped(
+                f"The upload was refused. Check SEGMIND_API_KEY and the upload's host. ({reply.reason})"
+            )
         if reply.status >= 500:
             raise NoAnswer(f"the upload was not answered ({reply.reason})")
         urls = reply.body.get("file_urls") if isinstance(reply.body, dict) else None

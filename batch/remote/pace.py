@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MARGIN_S = 0.3  # after the announced reset
 NO_HEADER_S = 5.0  # a 429 that does not say until when
 LONGEST_S = 65.0  # a reset read against our own clock is believed up to here
+LONGEST_CLOSED_S = 900.0  # whatever is announced: one more 429 costs nothing, a closed gate may cost results
+UNREACHABLE_LONGEST_S = 30.0
 WINDOW_S = 60.0
 WIDEST = 8
 SHARE = 15  # one request at once for every so many accepted in the last window
@@ -47,6 +49,7 @@ class Gate:
         self.opens_at = 0.0
         self.counts_gets = False
         self.throttles = 0
+        self._missed = 0
         self._accepted: deque[float] = deque(maxlen=WIDEST * SHARE)
 
     def accepted(self, now: float) -> None:
@@ -58,6 +61,17 @@ class Gate:
         self.throttles += 1
         self.counts_gets = self.counts_gets or on_get
         self.opens_at = max(self.opens_at, now + (NO_HEADER_S if wait_s is None else wait_s + MARGIN_S))
+
+    def unreachable(self, now: float) -> int:
+        """Close for a growing while because no connection could be made; return how many times in a row it was so."""
+        if now >= self.opens_at:  # else somebody else has just found out
+            self._missed += 1
+            self.opens_at = now + min(0.5 * 2.0**self._missed, UNREACHABLE_LONGEST_S)
+        return self._missed
+
+    def reached(self) -> None:
+        """Take note that a connection was made."""
+        self._missed = 0
 
     def width(self, now: float) -> int:
         """How many requests may be under way at once, 1 … WIDEST."""
@@ -76,7 +90,7 @@ def cool_down(reply: Throttled, local_now: float) -> float | None:
     """
     if reply.reset_at is not None:
         if reply.date is not None:
-            return max(reply.reset_at - reply.date, 0.0)
+            return min(max(reply.reset_at - reply.date, 0.0), LONGEST_CLOSED_S)
         return min(max(reply.reset_at - local_now, 0.0), LONGEST_S)
     return reply.retry_after
 
@@ -145,6 +159,17 @@ class Pace:
         self.gate.throttled(anyio.current_time(), cool_down(reply, local_now), on_get=on_get)
         for waiter in self._waiting:
             waiter.news.set()  # the closure's end is to be waited for
+
+    def unreachable(self) -> int:
+        """Close the gate because no connection could be made; return how many times in a row it was so."""
+        missed = self.gate.unreachable(anyio.current_time())
+        for waiter in self._waiting:
+            waiter.news.set()
+        return missed
+
+    def reached(self) -> None:
+        """Tell the gate that a connection was made."""
+        self.gate.reached()
 
     def accepted(self) -> None:
         """Tell the gate that a request was let through."""

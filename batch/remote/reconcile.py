@@ -140,7 +140,8 @@ def _absent(
         return Undecided(job, "the history may still list it late", waiting=True)
     if not listing.complete:
         return Undecided(job, "the history does not reach back to it", waiting=False)
-    if any(request.accepted_at > submit.reserved_at and request.request_id not in listed for request in own):
+    since = min(submit.reserved_at, submit.ended_at)  # a clock that was put right may have turned them round
+    if any(request.accepted_at > since and request.request_id not in listed for request in own):
         return Undecided(job, "the history lags: later requests are not listed yet", waiting=True)
     if vouched is False:
         return Undecided(job, "the history does not show requests as they were sent", waiting=False)

@@ -20,6 +20,9 @@ EXCERPT = 300  # characters of a foreign answer that go into a message
 MICRO = 1_000_000  # micro-dollars in a dollar
 MOST_DOLLARS = 1_000_000_000  # more than any balance, and small enough for the ledger's 64-bit integers
 
+NOT_DELIVERED = "not_delivered"
+"""The class of a submit for which no connection could be made."""
+
 RUNNING = frozenset({"QUEUED", "PROCESSING"})
 
 

@@ -128,10 +128,11 @@ class Watch:
 
     async def _result(self, request_id: str, submitted_at: float, until: float) -> Outcome:
         """Ask a finished job for its result until it comes."""
-        client, troubles = self._client, 0
+        client, looks, troubles = self._client, 0, 0
         said: str | None = None
         denied: str | None = None
-        while client.clock() < until or not troubles:
+        while client.clock() < until or not looks:
+            looks += 1
             answer = await client.result(request_id)
             if isinstance(answer, Result):
                 return Done(answer)

@@ -14,7 +14,7 @@ import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from batch.config import LOCAL_SERVICE
 from batch.errors import FolderError
@@ -35,25 +35,37 @@ CHUNK = 2000  # rows in memory at a time
 
 _ROOM = "Make room or mend it, then run again: the old file is as it was."
 
+STATUSES = ("saved", "failed", "expired", "unknown", "pending", "abandoned")
 FAILURES = frozenset({"failed", "expired"})
 
-_TEMPLATED = tuple(parameter.name for parameter in PARAMETERS if parameter.kind in {"text", "image", "url"})
+TEMPLATED = tuple(parameter.name for parameter in PARAMETERS if parameter.kind in {"text", "image", "url"})
 _TIMES = frozenset({"submitted_at", "completed_at"})
 
 
 def write_report(ledger: Ledger, folder: OutputFolder) -> None:
     """Write report.csv and failures.csv; raises FolderError when the disk refuses, leaving the old files."""
-    own = [name for name in bill.columns(ledger) if name != "id"]
-    header = ["id", *own, *(parameter.name for parameter in PARAMETERS), *OUTCOME_COLUMNS]
+    own = own_columns(ledger)
+    header = header_of(own)
     with ExitStack() as stack:
         report = stack.enter_context(_Replaced(folder.report, header))
         failures = stack.enter_context(_Replaced(folder.failures, header))
         for rows in _chunks(bill.report_rows(ledger)):
-            report.append([_cells(row, own, folder.path) for row in rows])
-            failures.append([_cells(row, own, folder.path) for row in rows if row.status in FAILURES])
+            report.append([cells_of(row, own, folder.path) for row in rows])
+            failures.append([cells_of(row, own, folder.path) for row in rows if row.status in FAILURES])
 
 
-def _cells(row: ReportRow, own: Iterable[str], base: Path) -> dict[str, Any]:
+def own_columns(ledger: Ledger) -> list[str]:
+    """Return the manifest's own columns as the report has them, without the id."""
+    return [name for name in bill.columns(ledger) if name != "id"]
+
+
+def header_of(own: Iterable[str]) -> list[str]:
+    """Return the report's columns, in order."""
+    return ["id", *own, *(parameter.name for parameter in PARAMETERS), *OUTCOME_COLUMNS]
+
+
+def cells_of(row: ReportRow, own: Iterable[str], base: Path) -> dict[str, Any]:
+    """Return a row's cells as a report in `base` has them, by column."""
     cells = {"id": double_braces(row.id)} | {name: row.cells.get(name, "") for name in own}
     cells |= {name: _written(row, name, base) for name in row.parameters}
     cells |= {name: _outcome(row, name) for name in OUTCOME_COLUMNS}
@@ -65,7 +77,7 @@ def _written(row: ReportRow, name: str, base: Path) -> Any:
     value = row.parameters[name]
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str) or name not in _TEMPLATED:
+    if not isinstance(value, str) or name not in TEMPLATED:
         return value
     if value in row.files:
         value = os.path.relpath(row.files[value], base)
@@ -120,7 +132,7 @@ class _Replaced:
         frame = pd.DataFrame(rows, columns=self._header, dtype=object)
         # Before Python 3.13 csv does not quote a lone CR, and a reader would take it for the end of the row.
         lone_cr = any("\r" in cell for row in rows for cell in row.values() if isinstance(cell, str))
-        quoting = csv.QUOTE_NONNUMERIC if lone_cr else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if lone_cr else csv.QUOTE_MINIMAL
         try:
             frame.to_csv(self._file, index=False, header=header, lineterminator="\n", quoting=quoting)
         except OSError as exc:
@@ -147,7 +159,7 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
     """
     total, run = bill.bill(ledger), bill.last_run(ledger)
     figures: dict[str, Any] = {"rows": total.rows}
-    for status in ("saved", "failed", "expired", "unknown", "pending", "abandoned"):
+    for status in STATUSES:
         figures[status] = total.statuses.get(status, 0)
     figures["spent_usd"] = total.spent / bill.MICRO
     figures["at_risk_usd"] = None if total.at_risk is None else total.at_risk / bill.MICRO

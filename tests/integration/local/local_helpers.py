@@ -1,12 +1,21 @@
 """A client and the small change of the tests of the local service."""
 
+import base64
 import time
 
 import httpx
 
+from batch.local.children import ROOT
 from batch.parameters import MODEL
 
 SUBMIT = f"/v2/{MODEL}"
+CHAIR = ROOT / "samples/products/armchair.jpg"
+OAK = ROOT / "samples/textures/oak.jpg"
+
+
+def data_url(path):
+    """Return a JPEG file as a data URL."""
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def body(prompt="Apply oak", **more):

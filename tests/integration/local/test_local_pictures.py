@@ -1,7 +1,6 @@
 """Real pictures: the drape engine behind the API, and where its inputs may come from."""
 
 import asyncio
-import base64
 import io
 import threading
 import time
@@ -9,19 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from local_helpers import Client
+from local_helpers import CHAIR, OAK, Client, data_url
 from PIL import Image
 
 from batch.local import LocalApi
-from batch.local.children import ROOT
 from batch.local.sources import Fetcher, Unavailable
-
-CHAIR = ROOT / "samples/products/armchair.jpg"
-OAK = ROOT / "samples/textures/oak.jpg"
-
-
-def data_url(path):
-    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 @pytest.fixture(scope="module")

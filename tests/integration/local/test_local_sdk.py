@@ -49,6 +49,20 @@ def test_run_sync_gives_the_picture(sdk):
         assert picture.format == "PNG"
 
 
+def test_run_sync_raises_with_status_and_text(sdk):
+    api, client = sdk
+    for settings, inputs, status, detail in (
+        ({}, {"prompt": ""}, 422, "prompt: must not be empty"),
+        ({}, {"image_format": "gif"}, 406, "image_format"),
+        ({"spend_limit_usd": 0}, {}, 406, "spend limit"),
+    ):
+        api.settings(**settings)
+        with pytest.raises(SegmindError) as caught:
+            client.run_sync(MODEL, **{**INPUTS, **inputs})
+        assert caught.value.status == status
+        assert detail in caught.value.detail
+
+
 def test_a_failed_job_raises_with_the_reason_of_the_service(sdk):
     _, client = sdk
     with pytest.raises(InferenceFailed) as caught:

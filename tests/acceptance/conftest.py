@@ -1,0 +1,99 @@
+"""A contact sheet with all that can happen to a row, opened from disk in a real browser."""
+
+import shutil
+
+import pytest
+import support
+
+from batch.local import LocalApi
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
+NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
+
+
+def manifest(folder):
+    """Write six rows: two products in two textures, one hostile, one by URL; a picture of each colour."""
+    colours = {"chair": "tomato", "mug": "gold", "oak": "peru", "denim": "steelblue"}
+    for name, colour in colours.items():
+        support.picture(folder / f"{name}'s {{1}}.png", colour, (64, 48))
+    lines = [
+        {"id": f"{product}-{texture}", "image_1": f"{product}'s {{{{1}}}}.png", "image_2": f"{texture}'s {{{{1}}}}.png",
+         "prompt": f"{texture} on {product}", "seed": number, "product": product, "texture": texture, "sku": f"=SKU{number}"}
+        for number, (product, texture) in enumerate([("chair", "oak"), ("chair", "denim"), ("mug", "oak"), ("mug", "denim")], 1)
+    ]  # fmt: skip
+    hostile = lines[0] | {"id": "hostile", "prompt": HOSTILE, "sku": HOSTILE, "product": HOSTILE, "seed": 5}
+    linked = lines[0] | {
+        "id": "linked",
+        "image_1": support.PRODUCT,
+        "prompt": "by link",
+        "product": "linked",
+        "seed": 6,
+    }
+    return support.write_csv(folder / "pairs.csv", [*lines, hostile, linked])
+
+
+@pytest.fixture(scope="session")
+def sheet_folder(tmp_path_factory):
+    """Run the manifest: one row is refused, one unknown, one made twice."""
+    folder = tmp_path_factory.mktemp("a sheet's folder")
+    with LocalApi(**support.QUICK) as api:
+        refuse = {"call": "submit", "action": "status", "status": 400, "body": {"error": HOSTILE}}
+        lose = {"call": "submit", "action": "reset_after"}
+        api.faults([refuse | {"prompt": "oak on mug"}, lose | {"prompt": "denim on mug"}, NO_HISTORY])
+        path = manifest(folder)
+        support.go(api, path, folder / "out", settle_s=0.1)
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("denim on chair,2", "denim on chair,22"),
+            encoding="utf-8",
+        )
+        support.go(api, path, folder / "out", settle_s=0.1, yes=True)
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start the system's Chromium, driven by playwright; no browser is downloaded. Without one the test skips."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+    )
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def complaints():
+    """What the browser complains of."""
+    return []
+
+
+@pytest.fixture
+def page(browser, sheet_folder, complaints):
+    """The sheet, opened from disk; afterwards no request has left and the script has not complained."""
+    out = sheet_folder
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None,
+    )
+    page.goto((out / "report.html").as_uri())
+    page.wait_for_selector(".card")
+    yield page
+    assert page.title() == "out: contact sheet"
+    context.close()
+    assert [url for url in requests if not url.startswith((out.as_uri(), out.parent.as_uri(), "blob:"))] == []
+    assert complaints == []

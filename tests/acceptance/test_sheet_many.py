@@ -1,0 +1,140 @@
+"""10,000 rows in the contact sheet: how long it takes to make, to open, to scroll, to search.
+
+Opening is compared with an empty sheet in the same browser, scrolling with the frames of a still page.
+"""
+
+import hashlib
+import json
+import os
+import time
+
+import pytest
+from PIL import Image
+
+from batch.folder import OutputFolder
+from batch.ledger.stage import Stage
+from batch.ledger.store import Ledger
+from batch.model import Payload
+from batch.parameters import PARAMETERS
+from batch.results.sheet import write_sheet
+
+pytestmark = pytest.mark.slow
+
+ROWS = 10_000
+PICTURES = 250  # distinct results; the rows' files are links to them
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
+
+FRAMES = """async () => {
+  const still = [], moving = [];
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let last = await frame(), n = 0; n < 30; n += 1) { const now = await frame(); still.push(now - last); last = now; }
+  const step = (document.documentElement.scrollHeight - innerHeight) / 120;
+  for (let last = await frame(), n = 0; n < 120; n += 1) {
+    scrollBy(0, step); const now = await frame(); moving.push(now - last); last = now; }
+  const sorted = list => list.sort((a, b) => a - b);
+  return {still: sorted(still), moving: sorted(moving), cards: document.querySelectorAll(".card").length}; }"""
+
+
+def pictures(place):
+    """Write distinct noisy pictures; return them with their hashes."""
+    place.mkdir()
+    made = []
+    for number in range(PICTURES):
+        path = place / f"{number}.jpg"
+        Image.effect_noise((300, 300), 60).convert("RGB").save(path, quality=80)
+        made.append((path, hashlib.sha256(path.read_bytes()).hexdigest()))
+    return made
+
+
+def filled(folder, count):
+    """Make a folder whose ledger has `count` saved rows, with a file each."""
+    folder.mkdir()
+    (folder / "images").mkdir()
+    made = pictures(folder / "inputs")
+    ledger = Ledger.create_or_open(folder / "ledger.sqlite", service="local")
+    stage = Stage(ledger.connection)
+    inputs = [(f"sha256:{sha256}", path) for path, sha256 in made]
+
+    def payload(n):
+        (one, product), (two, texture) = inputs[n % 100], inputs[100 + n % 40]
+        given = {
+            "prompt": f"Apply texture {n % 40} to product {n}, keep its light, folds and edges",
+            "image_1": one,
+            "image_2": two,
+            "seed": n,
+        }
+        cells = {
+            "id": f"sku-{n:05}",
+            "product": f"product {n % 300}",
+            "texture": f"texture {n % 40}",
+            "line": f"autumn {n % 7}",
+        }
+        return Payload(n + 2, f"sku-{n:05}", derived_id=False, output=f"sku-{n:05}.jpg", parameters=DEFAULTS | given,
+                       files={one: product, two: texture}, cells=cells)  # fmt: skip
+
+    with stage.filling():
+        stage.add(map(payload, range(count)), str)
+    with ledger.atomic() as connection:
+        stage.adopt(ledger, ("id", "product", "texture", "line"), merge=False, retry_failed=False)
+        connection.execute("UPDATE rows SET kept_job=job, kept_output=output")
+        connection.executemany(
+            "UPDATE jobs SET state='saved', cost=30000, request_id=?, submitted_at=1.8e9, completed_at=1.8e9 + job, total_s=job % 90, "
+            "attempts=1, width=300, height=300, sha256=?, run_id='20260101T000000Z-abcdef', http_status=200 WHERE job=?",
+            [(f"{n:08x}-7ea8-46d9-961a-a064284df878", made[n % PICTURES][1], n + 1) for n in range(count)],
+        )
+    for n in range(count):
+        os.link(made[n % PICTURES][0], folder / "images" / f"sku-{n:05}.jpg")
+    begun = time.perf_counter()
+    write_sheet(ledger, OutputFolder(folder), thumbs_s=None)
+    first = time.perf_counter() - begun
+    begun = time.perf_counter()
+    write_sheet(ledger, OutputFolder(folder), thumbs_s=None)
+    again = time.perf_counter() - begun
+    ledger.close()
+    return first, again
+
+
+def opened(browser, folder):
+    """Open a sheet; return the page and seconds until the first card has its picture."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    begun = time.perf_counter()
+    page.goto((folder / "report.html").as_uri(), wait_until="commit")
+    page.wait_for_selector(".card .result img, #none:not([hidden])")
+    page.evaluate("() => document.querySelector('.result img')?.decode()")
+    return page, time.perf_counter() - begun
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def test_ten_thousand_rows_open_and_scroll(browser, tmp_path):
+    first, again = filled(tmp_path / "many", ROWS)
+    filled(tmp_path / "none", 0)
+    opened(browser, tmp_path / "none")[0].close()  # the browser itself is warm
+    empty, full = [], []
+    for _ in range(5):
+        for times, name in ((empty, "none"), (full, "many")):
+            page, seconds = opened(browser, tmp_path / name)
+            times.append(seconds)
+            page.close()
+    page, _ = opened(browser, tmp_path / "many")
+    frames = page.evaluate(FRAMES)
+    begun = time.perf_counter()
+    page.locator("#text").fill("sku-09999")
+    page.locator(".card").nth(1).wait_for(state="detached")
+    search = time.perf_counter() - begun
+    assert page.locator("#count").inner_text() == "1 of 10,000 rows"
+    page.close()
+    still, moving = frames["still"], frames["moving"]
+    figures = {
+        "made_s": round(first, 2), "made_again_s": round(again, 2), "MB": round((tmp_path / "many" / "report.html").stat().st_size / 1e6, 2),
+        "open_s": round(median(full), 3), "empty_open_s": round(median(empty), 3),
+        "frame_ms": round(median(moving), 1), "frame_p95_ms": round(moving[int(len(moving) * 0.95)], 1),
+        "still_frame_ms": round(median(still), 1), "first_search_s": round(search, 3), "cards": frames["cards"],
+    }  # fmt: skip
+    print("\n" + json.dumps(figures))
+    assert median(full) - median(empty) < 3
+    assert median(full) < 12 * median(empty)
+    assert median(moving) < 3 * median(still)
+    assert frames["cards"] < 100

@@ -1,0 +1,167 @@
+"""The local server under load: status answers a second, and how long one takes while every core makes pictures.
+
+Machines differ, and this one may be busy: figures are printed, ratios within the same run asserted. The server is a
+process of its own, polled over one kept connection, so it uses one core at most.
+Run: pytest -m benchmark tests/benchmarks/test_local_speed.py -s
+"""
+
+# ruff: noqa: T201 - a benchmark prints its figures
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from batch.local import LocalProcess
+from batch.local.children import ROOT
+from batch.parameters import MODEL
+
+pytestmark = pytest.mark.benchmark
+
+JOBS = 1000
+PICTURES = (ROOT / "samples/products/armchair.jpg", ROOT / "samples/textures/oak.jpg")
+BARE = """
+import socket, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+async def status(request):
+    request_id = request.path_params["request_id"]
+    return JSONResponse({"status": "PROCESSING", "request_id": request_id, "metrics": {"retry_count": 0}})
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+app = Starlette(routes=[Route("/v2/requests/{request_id}/status", status)])
+uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http="h11")).run(sockets=[listener])
+"""
+
+
+class Line:
+    """One kept connection, as thin as a client can be: it must not be what is measured."""
+
+    def __init__(self, port, key=""):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.key = key
+
+    def call(self, method, path, payload=b""):
+        head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {self.key}\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
+        self.sock.sendall(head.encode() + payload)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self.sock.recv(65_536)
+        head, _, answer = received.partition(b"\r\n\r\n")
+        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        while len(answer) < length:
+            answer += self.sock.recv(65_536)
+        return json.loads(answer)
+
+    def status(self, request_id):
+        return self.call("GET", f"/v2/requests/{request_id}/status")["status"]
+
+
+@contextlib.contextmanager
+def connected(port, key=""):
+    line = Line(port, key)
+    with line.sock:
+        yield line
+
+
+def port_of(api):
+    return urlsplit(api.base_url).port
+
+
+@pytest.fixture
+def bare():
+    """A starlette app with one route that looks nothing up, on the same uvicorn: as quick as it can get."""
+    process = subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, text=True)
+    with process:
+        with connected(int(process.stdout.readline())) as line:
+            yield line
+        process.kill()
+
+
+def submitted(line, count):
+    bodies = [
+        {"prompt": f"row {n}", "image_1": "https://e.com/1", "image_2": "https://e.com/2"}
+        for n in range(count)
+    ]
+    return [line.call("POST", f"/v2/{MODEL}", json.dumps(body).encode())["request_id"] for body in bodies]
+
+
+def rates(lines, ids, rounds=3):
+    """Status answers a second of each line, in turns, so that what else happens on the machine hits all alike."""
+    spent = [0.0] * len(lines)
+    for _ in range(rounds):
+        for place, line in enumerate(lines):
+            began = time.perf_counter()
+            for request_id in ids:
+                line.status(request_id)
+            spent[place] += time.perf_counter() - began
+    return [rounds * len(ids) / seconds for seconds in spent]
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "state"),
+    [pytest.param(600, "PROCESSING", id="in flight"), pytest.param(0, "COMPLETED", id="done")],
+)
+def test_a_thousand_jobs_are_polled_a_thousand_times_a_second(bare, latency_s, state):
+    """Key, limit, fault plan, statistics and record cost less than starlette's own Request and JSONResponse."""
+    settings = {"engine": "card", "latency": "fixed", "latency_s": latency_s, "workers": JOBS}
+    with LocalProcess(**settings) as api, connected(port_of(api), api.api_key) as line:
+        ids = submitted(line, JOBS)
+        while api.stats(jobs=False)["states"] != {state: JOBS}:
+            time.sleep(0.01)
+        ours, plain = rates([line, bare], ids)
+    print(
+        f"\n{JOBS} jobs {state}: {ours:.0f} status answers/s, bare starlette {plain:.0f}, ratio {ours / plain:.2f}"
+    )
+    assert ours / plain > 0.5
+    assert ours > min(1000, plain / 2)
+
+
+def test_status_answers_stay_quick_while_every_core_makes_pictures():
+    """The work is in other processes of lower priority; a poll waits for the scheduler at most."""
+    urls = [f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in PICTURES]
+    with LocalProcess() as api, connected(port_of(api), api.api_key) as line:
+        files = line.call("POST", "/upload-asset", json.dumps({"data_urls": urls}).encode())["file_urls"]
+        body = {"prompt": "oak", "image_1": files[0], "image_2": files[1]}
+
+        def send(seed):
+            payload = json.dumps({**body, "seed": seed}).encode()
+            return line.call("POST", f"/v2/{MODEL}", payload)["request_id"]
+
+        first = send(0)
+        idle, busy = [], []
+        while line.status(first) != "COMPLETED":
+            time.sleep(0.01)
+        for _ in range(500):
+            idle.append(_timed(line, first))
+            time.sleep(0.001)
+        jobs = [send(seed) for seed in range(1, 8 * (os.cpu_count() or 1) + 1)]
+        while line.status(jobs[-1]) != "COMPLETED":
+            busy.append(_timed(line, first))
+            time.sleep(0.001)
+    quiet, loaded = statistics.median(idle) * 1000, statistics.median(busy) * 1000
+    worst = statistics.quantiles(busy, n=20)[-1] * 1000
+    print(
+        f"\nstatus: idle {quiet:.2f} ms, all cores draping {loaded:.2f} ms (95 %: {worst:.1f} ms, {len(busy)} polls)"
+    )
+    assert loaded < max(20.0, 20 * quiet)
+
+
+def _timed(line, request_id):
+    began = time.perf_counter()
+    line.status(request_id)
+    return time.perf_counter() - began

@@ -1,0 +1,231 @@
+"""Work that changed after it was paid for: told with its price, paid again only when a person says so."""
+
+import contextlib
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+import support
+from support import by_id, go, rows, statuses, summary, write_csv
+
+from batch.config import Reading
+from batch.runner import run
+
+NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return lambda lines: write_csv(tmp_path / "pairs.csv", lines)
+
+
+def submits(api):
+    return api.stats(jobs=False)["calls"]["submit"]
+
+
+@pytest.fixture
+def every_kind(hosted, pairs, out, monkeypatch):
+    """A folder with two rows of each kind; gives its manifest: done, changed, unknown, in flight, failed, new."""
+    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    lines = rows(10)
+    hosted.settings(blocked_words=["oak 8", "oak 9"])
+    hosted.faults([{"call": "submit", "action": "reset_after", "prompt": name} for name in ("oak 4", "oak 5")]
+                  + [NO_HISTORY])  # fmt: skip
+    done = ("row-0", "row-1", "row-2", "row-3", "row-4", "row-5", "row-8", "row-9")
+    assert go(hosted, pairs(lines), out, only=done, settle_s=0.1).exit_code == 4
+    hosted.settings(latency_s=20.0)
+    go(hosted, pairs(lines), out, only=("row-6", "row-7"), job_timeout_s=0.2)
+    for line in lines[2:4]:
+        line["prompt"] = "walnut"
+    return pairs([*lines, *rows(2, first=10)])
+
+
+def test_the_plan_names_every_kind_with_its_price(hosted, command, every_kind, out):
+    before = hosted.stats(jobs=False)["calls"], support.files_in(out), (out / "report.csv").read_bytes()
+    code, told, warned = command("plan", every_kind, "--out", out)
+    assert code == 0
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    for expected in ("new 2 $ 0.06 to pay", "changed 2 $ 0.06 to pay again", "done 2 $ 0.06 paid, not sent again",
+                     "in flight 2 $ 0.06 paid, to be fetched", "unknown 2 $ 0.06 perhaps paid, not sent again",
+                     "failed before 2 $ 0.06 not sent again without --retry-failed"):  # fmt: skip
+        assert expected in lines
+    assert "4 jobs to send, for about $0.12" in told
+    assert ("changed: row-2 (row 4)" in warned, "changed: row-3 (row 5)" in warned) == (True, True)
+    again = command("plan", every_kind, "--out", out, "--retry-failed")[1]
+    assert "6 jobs to send, for about $0.18" in again
+    assert before == (
+        hosted.stats(jobs=False)["calls"],
+        support.files_in(out),
+        (out / "report.csv").read_bytes(),
+    )
+    assert command("run", every_kind, "--out", out, "--dry-run")[1] == told
+
+
+def test_without_a_terminal_or_yes_nothing_is_sent_and_nothing_changed(hosted, command, every_kind, out):
+    before = submits(hosted), (out / "report.csv").read_bytes(), (out / "ledger.sqlite").read_bytes()
+    code, _, warned = command("run", every_kind, "--out", out)
+    assert code == 2
+    assert "2 rows were paid for before and have changed since: row-2 (row 4), row-3 (row 5)" in warned
+    assert "about $0.06. Add --yes to do it" in warned
+    assert before[:2] == (submits(hosted), (out / "report.csv").read_bytes())
+    assert by_id(out)["row-2"]["status"] == "saved"
+
+
+def test_yes_pays_again_and_keeps_the_old_pictures(hosted, command, pairs, out):
+    lines = rows(3)
+    go(hosted, pairs(lines), out)
+    old = {name: (out / "images" / name).read_bytes() for name in support.files_in(out / "images")}
+    for turn, colour in enumerate(("walnut", "cherry"), 1):
+        for line in lines[:2]:
+            line["prompt"] = f"{colour} {line['id']}"
+        assert command("run", pairs(lines), "--out", out, "--yes")[0] == 0
+        assert submits(hosted) == 3 + 2 * turn
+    kept = [path.read_bytes() for path in (out / "images" / ".previous").iterdir()]
+    assert len(kept) == 4
+    assert old["row-0.webp"] in kept
+    assert old["row-1.webp"] in kept
+    assert (out / "images" / "row-2.webp").read_bytes() == old["row-2.webp"]
+    assert summary(out)["spent_usd"] == 0.21
+    support.assert_pictures_belong(out, hosted.stats())
+
+
+def test_a_row_that_changed_while_its_job_was_in_flight_loses_neither_picture(api, pairs, out):
+    """The first job is paid: it is fetched and set aside, while the row gets what it asks for now."""
+    api.settings(latency_s=1.0)
+    lines = rows(1)
+    go(api, pairs(lines), out, job_timeout_s=0.2)
+    lines[0]["prompt"] = "walnut"
+    api.settings(latency_s=0.0)
+    assert go(api, pairs(lines), out, yes=True).exit_code == 0
+    assert by_id(out)["row-0"]["prompt"] == "walnut"
+    assert len(list((out / "images" / ".previous").iterdir())) == 1
+    assert summary(out)["spent_usd"] == 0.06
+    support.assert_pictures_belong(out, api.stats())
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "sent"), [("n\n", 2, 2), ("y\n", 0, 3), ("\n", 2, 2), ("\x03", 130, 2)],
+    ids=["no", "yes", "return", "Ctrl-C"],
+)  # fmt: skip
+def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code, sent):
+    lines = rows(2)
+    go(api, pairs(lines), out)
+    lines[1]["prompt"] = "walnut"
+    pairs(lines)
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batch", "run", "pairs.csv", "--out", "out", "--progress", "none"],
+        stdin=secondary, stdout=secondary, stderr=secondary, env=support.environment(api), cwd=tmp_path,
+        start_new_session=True, preexec_fn=_control_terminal,  # noqa: PLW1509  no threads of the child's own yet
+    )  # fmt: skip
+    os.close(secondary)
+    with process:
+        told = _read(primary, until="[y/N]")
+        assert "1 row changed since they were paid for. Pay for them again, about $0.03?" in told.replace(
+            "\r\n", "\n"
+        )
+        os.write(primary, answer.encode())
+        told += _read(primary, until=None)
+        assert process.wait(30) == code, told
+    os.close(primary)
+    assert submits(api) == sent
+    assert "Traceback" not in told
+
+
+def _control_terminal():
+    """Make the standard input the terminal whose Ctrl-C reaches this process."""
+    import fcntl  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read(terminal, *, until):
+    """Read what is told on a terminal, until a text or the end."""
+    told = ""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and (until is None or until not in told):
+        if select.select([terminal], [], [], 0.2)[0]:
+            with contextlib.suppress(OSError):
+                piece = os.read(terminal, 4096).decode(errors="replace")
+                told += piece
+                if piece:
+                    continue
+            return told
+    return told
+
+
+# -- links that are signed anew ---------------------------------------------------------------------------------------
+
+
+def signed(lines, night):
+    return [
+        line
+        | {
+            "image_1": f"{support.PRODUCT}?sig={night}&id={line['id']}",
+            "image_2": f"{support.TEXTURE}?sig={night}",
+        }
+        for line in lines
+    ]
+
+
+def sign_and_go(api, manifest, out, **settings):
+    reading = Reading(ignore_url_query=True)
+    return run(manifest, support.RunSettings(out, reading, **settings), support.service_of(api))
+
+
+def test_a_link_that_is_signed_anew_is_the_same_work(api, pairs, out):
+    assert sign_and_go(api, pairs(signed(rows(3), "monday")), out).exit_code == 0
+    assert sign_and_go(api, pairs(signed(rows(3), "tuesday")), out).exit_code == 0
+    assert submits(api) == 3
+
+
+def test_without_the_option_it_is_changed_work(hosted, command, pairs, out):
+    go(hosted, pairs(signed(rows(2), "monday")), out)
+    code, _, told = command("run", pairs(signed(rows(2), "tuesday")), "--out", out)
+    assert (code, "have changed since" in told, submits(hosted)) == (2, True, 2)
+
+
+@pytest.mark.parametrize("first", ["not selected", "failed"])
+def test_what_is_sent_is_the_newest_link(api, pairs, out, first):
+    """Yesterday's link no longer opens: a row that was not sent then, or failed, is sent with today's."""
+    if first == "failed":
+        api.settings(blocked_words=["oak 1"])
+        assert sign_and_go(api, pairs(signed(rows(2), "monday")), out).exit_code == 1
+        api.settings(blocked_words=[])
+    else:
+        assert sign_and_go(api, pairs(signed(rows(2), "monday")), out, only=("row-0",)).exit_code == 0
+    assert sign_and_go(api, pairs(signed(rows(2), "tuesday")), out, retry_failed=True).exit_code == 0
+    last = api.stats()["jobs"][-1]["body"]
+    assert (last["prompt"], "sig=tuesday" in last["image_1"], "sig=tuesday" in last["image_2"]) == (
+        "oak 1", True, True,
+    )  # fmt: skip
+    assert "sig=tuesday" in by_id(out)["row-1"]["image_1"]
+    assert "sig=monday" in by_id(out)["row-0"]["image_1"]
+
+
+def test_another_path_is_other_work_whatever_its_query(api, pairs, out):
+    lines = signed(rows(2), "monday")
+    sign_and_go(api, pairs(lines), out)
+    lines[1]["image_1"] = lines[1]["image_1"].replace("chair", "table")
+    assert sign_and_go(api, pairs(lines), out, yes=True).exit_code == 0
+    assert submits(api) == 3
+
+
+def test_the_option_is_known_to_the_command_line(hosted, command, pairs, out):
+    for night in ("monday", "tuesday"):
+        assert command("run", pairs(signed(rows(2), night)), "--out", out, "--ignore-url-query")[0] == 0
+    assert submits(hosted) == 2
+    told = command("status", out, "--json")[1]
+    assert json.loads(told)["spent_usd"] == 0.06
+    assert statuses(out) == {"saved": 2}

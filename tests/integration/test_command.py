@@ -1,0 +1,226 @@
+"""The real command in a process of its own: signals, terminals, streams, two at once."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import sysconfig
+import termios
+import time
+from pathlib import Path
+
+import pytest
+import support
+from support import Command, environment, rows, statuses, texbatch, write_csv
+
+from batch.local import LocalApi
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return write_csv(tmp_path / "pairs.csv", rows(20))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def submits(api):
+    return api.stats(jobs=False)["calls"]["submit"]
+
+
+def test_the_same_command_again_is_quick_and_sends_nothing(api, pairs, out):
+    first = texbatch("run", pairs, "--out", out, env=environment(api))
+    assert first.end() == 0, first.output
+    seconds = []
+    while not seconds or (
+        seconds[-1] >= 3 and len(seconds) < 3
+    ):  # the machine may be busy with something else
+        began = time.monotonic()
+        again = texbatch("run", pairs, "--out", out, env=environment(api))
+        seconds.append(time.monotonic() - began)
+        assert again.end() == 0, again.output
+    assert min(seconds) < 3
+    assert submits(api) == 20
+    assert "$0.60 saved by not sending again" in again.output
+
+
+def test_python_m_batch_is_texbatch(api, pairs, out):
+    script = subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / "texbatch", "run", "--help"],
+        env=environment(api), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    module = texbatch("run", "--help", env=environment(api))
+    assert module.output == script.stdout
+
+
+@pytest.mark.parametrize("options", [("-v",), ("--progress", "log")], ids=" ".join)
+def test_a_log_has_no_control_characters(api, pairs, out, options):
+    api.settings(blocked_words=["oak 3"])
+    command = texbatch("run", pairs, "--out", out, *options, env=environment(api))
+    assert command.end() == 1
+    assert support.without_controls(command.output), repr(command.output)
+
+
+def test_verbose_says_what_happens_to_each_job(api, pairs, out):
+    command = texbatch("run", pairs, "--out", out, "-v", env=environment(api))
+    for event in ("accepted", "completed", "saved"):
+        assert sum(f"job.{event} id=row-" in line for line in command.lines) == 20
+
+
+@pytest.mark.parametrize("options", [("-q",), ("--quiet", "-v", "--progress", "bar")], ids=" ".join)
+def test_quiet_says_nothing(api, pairs, out, options):
+    command = texbatch("run", pairs, "--out", out, *options, env=environment(api))
+    assert (command.end(), command.output) == (0, "")
+
+
+def test_quiet_still_tells_errors(api, out):
+    command = texbatch("run", "missing.csv", "--out", out, "-q", env=environment(api))
+    assert command.end() == 2
+    assert "missing.csv" in command.output
+
+
+def test_a_terminal_gets_a_bar(api, pairs, out):
+    shown = in_a_terminal(["run", str(pairs), "--out", str(out)], environment(api))
+    assert "\r" in shown
+    assert "100%" in shown
+    assert "0 failed" in shown
+    assert "spent $0.60" in shown
+    assert "20 saved, 0 failed" in shown
+
+
+def test_a_terminal_is_asked_before_changed_rows_are_paid_for(api, tmp_path, out):
+    lines = rows(2)
+    texbatch("run", write_csv(tmp_path / "pairs.csv", lines), "--out", out, env=environment(api))
+    lines[0]["seed"] = 99
+    changed = write_csv(tmp_path / "pairs.csv", lines)
+    args = ["run", str(changed), "--out", str(out)]
+    refused = in_a_terminal(args, environment(api), answer=b"n\n")
+    assert "changed: row-0 (row 2)" in refused
+    assert "Pay for them again, about $0.03? [y/N]" in refused
+    assert submits(api) == 2
+    in_a_terminal(args, environment(api), answer=b"y\n")
+    assert submits(api) == 3
+
+
+def in_a_terminal(args, env, answer=b""):
+    """Run the command on a pseudo-terminal; return all it showed. The answer is typed ahead."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, 160))
+    with subprocess.Popen(
+        [sys.executable, "-m", "batch", *args], stdin=slave, stdout=slave, stderr=slave, env=env
+    ) as process:  # fmt: skip
+        os.close(slave)
+        os.write(master, answer)
+        shown = bytearray()
+        while True:
+            ready, _, _ = select.select([master], [], [], 60)
+            try:
+                piece = os.read(master, 65_536) if ready else b""
+            except OSError:  # Linux: the other side is closed
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(master)
+    assert process.returncode in {0, 2}, shown.decode()
+    return shown.decode()
+
+
+def test_a_second_run_of_one_folder_is_told_who_holds_it(api, pairs, out):
+    api.settings(latency_s=3.0)
+    first = Command("run", pairs, "--out", out, "-v", "--concurrency", "20", env=environment(api))
+    assert first.hears("job.accepted"), first.output
+    second = texbatch("run", pairs, "--out", out, env=environment(api))
+    assert second.end() == 6
+    assert f"pid {first.pid}" in second.output
+    assert first.end() == 0, first.output
+    assert submits(api) == 20
+
+
+def test_a_run_can_be_looked_at_while_it_goes_on(api, pairs, out):
+    """`status` takes no lock, writes nothing, and tells the figures of that moment."""
+    api.settings(latency_s=3.0)
+    run = Command("run", pairs, "--out", out, "-v", "--concurrency", "20", env=environment(api))
+    assert run.hears("job.accepted", 20), run.output
+    status = texbatch("status", out, "--json", env=environment(api))
+    told = json.loads(status.output)
+    assert run.running
+    assert told["rows"] == 20
+    assert told["pending"] > 0
+    assert told["ended_at"] is None
+    assert told["exit_code"] is None
+    assert run.end() == 0, run.output
+    after = json.loads(texbatch("status", out, "--json", env=environment(api)).output)
+    assert after == support.summary(out)
+    assert set(after) == set(told)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, pairs, out, signum, code):
+    """What is in flight is awaited, nothing more is sent, the report is written."""
+    api.settings(latency_s=0.4)
+    run = Command("run", pairs, "--out", out, "-v", "--concurrency", "4", env=environment(api))
+    assert run.hears("job.accepted", 4), run.output
+    assert run.signal(signum) == code, run.output
+    support.assert_ledger_sound(out)
+    sent = submits(api)
+    assert 4 <= sent < 20
+    assert statuses(out) == {"saved": sent, "pending": 20 - sent}
+    assert support.summary(out)["exit_code"] == code
+    assert texbatch("run", pairs, "--out", out, env=environment(api)).end() == 0
+    stats = api.stats()
+    assert (stats["accepted"], support.accepted_twice(stats)) == (20, [])
+
+
+def test_a_local_folder_starts_over_what_a_dead_run_left(tmp_path, out):
+    """The local service was killed with the run and nothing was paid: every row is simply done."""
+    support.picture(tmp_path / "chair.png", size=(64, 48))
+    support.picture(tmp_path / "oak.png", "brown", (32, 32))
+    lines = [line | {"image_1": "chair.png", "image_2": "oak.png"} for line in rows(6)]
+    pairs = write_csv(tmp_path / "pairs.csv", lines)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SEGMIND_")}
+    run = Command("run", pairs, "--out", out, "--local", "-v", env=env)
+    assert run.hears("job.accepted", 2), run.output
+    assert run.signal(signal.SIGKILL) == -signal.SIGKILL
+    again = texbatch("run", pairs, "--out", out, "--local", env=env)
+    assert again.end() == 0, again.output
+    assert statuses(out) == {"saved": 6}
+    assert "simulated" in again.output
+    assert support.summary(out)["simulated"] is True
+    support.assert_ledger_sound(out)
+
+
+def test_the_key_is_in_nothing_that_is_written(tmp_path, out):
+    """Not in the output, not in a log, not in any file of the folder, not in a traceback."""
+    key = "SG_5ec2e7ab1ef00d42"
+    with LocalApi(**support.QUICK, api_key=key) as api:
+        api.settings(blocked_words=["oak 3"])
+        api.faults([
+            {"call": "submit", "action": "status", "text": "wrong_key", "nth": 9},
+            {"call": "status", "action": "reset_after", "nth": 2},
+            {"call": "submit", "action": "reset_after", "nth": 4},
+        ])  # fmt: skip
+        support.picture(tmp_path / "chair.png")
+        lines = [line | {"image_1": "chair.png"} for line in rows(12)]
+        pairs = write_csv(tmp_path / "pairs.csv", lines)
+        env = environment(api, PYTHONDEVMODE="")
+        said = [
+            texbatch(*args, env=env).output
+            for args in [
+                ("run", pairs, "--out", out, "-v", "--settle", "0s"),
+                ("run", pairs, "--out", out, "-v", "--settle", "0s"),
+                ("status", out, "--json"),
+                ("plan", pairs, "--out", out),
+                ("run", pairs, "--out", out, "--local"),
+            ]
+        ]
+    assert all(said)
+    assert not [text for text in said if key in text]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if key.encode() in path.read_bytes()]

@@ -1,0 +1,672 @@
+"""The disk and the ledger in trouble: a clear error, nothing lost, nothing overwritten, no second POST afterwards."""
+
+import contextlib
+import errno
+import functools
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import support
+from support import by_id, go, rows, statuses, summary, write_csv
+
+from batch import FolderBusy, FolderError, Listener, RunSettings, Service
+from batch.ledger import store
+from batch.ledger.bill import price
+from batch.ledger.store import Ledger
+from batch.local import LocalProcess
+from batch.remote.client import Client
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return lambda count, **columns: write_csv(tmp_path / "pairs.csv", rows(count, **columns))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of eight megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=False, capture_output=True
+    )
+    if not done or done.returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def submits(api):
+    return api.stats(jobs=False)["calls"]["submit"]
+
+
+def assert_finishes(api, manifest, out, count):
+    """The same command goes on and ends: every row saved, each accepted once."""
+    api.faults([])
+    assert go(api, manifest, out, settle_s=0.3).exit_code == 0
+    stats = api.stats()
+    assert (statuses(out), stats["accepted"]) == ({"saved": count}, count)
+    assert support.accepted_twice(stats) == []
+    support.assert_pictures_belong(out, stats)
+    support.assert_ledger_sound(out)
+    assert not [name for name in support.files_in(out) if name.endswith(".part")]
+
+
+def after(event, number, act):
+    """Return a listener that acts once, at the nth event of this kind."""
+    heard = []
+
+    def hear(progress):
+        if progress.message.startswith(event):
+            heard.append(progress.message)
+            if len(heard) == number:
+                act()
+
+    return Listener(progress=hear)
+
+
+def sql(out, text, *values):
+    connection = sqlite3.connect(out / "ledger.sqlite")
+    try:
+        with connection:
+            return connection.execute(text, values).fetchall()
+    finally:
+        connection.close()
+
+
+# -- no room ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_finishes_it(api, pairs, small_disk):
+    """The disk is filled to the last byte while rows are on their way; then room is made."""
+    out, ballast = small_disk / "out", small_disk / "ballast"
+    manifest = pairs(40)
+
+    def fill():
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+
+    with pytest.raises(FolderError, match=r"[Mm]ake room") as full:
+        go(api, manifest, out, listener=after("job.saved", 5, fill), concurrency=4)
+    assert full.value.exit_code == 2
+    before = submits(api)
+    assert before < 40
+    ballast.unlink()
+    assert_finishes(api, manifest, out, 40)
+
+
+@pytest.mark.parametrize("moment", ["pictures", "report"])
+def test_a_disk_that_fills_up_at_a_file_loses_nothing(api, pairs, out, monkeypatch, moment):
+    manifest = pairs(12)
+    fsync = os.fsync
+
+    def no_room(descriptor):
+        name = (
+            Path(f"/proc/self/fd/{descriptor}").readlink().name if Path("/proc/self/fd").is_dir() else ".part"
+        )
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink().parent.name
+        if name.endswith(".part") and (folder == "images") == (moment == "pictures"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", no_room)
+    with pytest.raises(FolderError, match=r"No space left.*Make room") as full:
+        go(api, manifest, out)
+    assert full.value.exit_code == 2
+    assert not [name for name in support.files_in(out) if name.endswith(".part")]
+    monkeypatch.undo()
+    assert_finishes(api, manifest, out, 12)
+
+
+def test_the_command_says_it_in_one_line_and_exits_with_2(hosted, command, pairs, out, monkeypatch):
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("batch.results.keep.write_whole", no_room)
+    code, _, told = command("run", pairs(2), "--out", out)
+    assert code == 2
+    assert "No space left on device" in told
+    assert "Traceback" not in told
+
+
+def test_a_ledger_without_room_for_an_acceptance_names_the_request(api, pairs, out, monkeypatch):
+    """Paid and not on disk: the one thing a person must be told. The history finds it for the next run."""
+    move = Ledger.move
+
+    def no_room(ledger, job, event, **facts):
+        if event == "accept":
+            error = sqlite3.OperationalError("database or disk is full")
+            raise error
+        return move(ledger, job, event, **facts)
+
+    monkeypatch.setattr(Ledger, "move", no_room)
+    manifest = pairs(3)
+    with pytest.raises(FolderError) as full:
+        go(api, manifest, out)
+    ids = {job["request_id"] for job in api.stats()["jobs"]}
+    assert ids
+    assert all(request_id in str(full.value) for request_id in ids), str(full.value)
+    monkeypatch.undo()
+    assert_finishes(api, manifest, out, 3)
+
+
+# -- the folder -------------------------------------------------------------------------------------------------------
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_sent(api, pairs, out, monkeypatch):
+    out.mkdir()
+    monkeypatch.setattr(
+        "os.access", lambda *_: False
+    )  # the tests may run as root, for whom nothing is read-only
+    with pytest.raises(FolderError, match=r"is read-only\. Give another --out") as refused:
+        go(api, pairs(1), out)
+    assert (refused.value.exit_code, submits(api)) == (2, 0)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mount"), reason="a file system is remounted by root only"
+)
+def test_a_read_only_file_system_is_refused_and_its_status_can_still_be_read(
+    hosted, command, pairs, small_disk
+):
+    out = small_disk / "out"
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out)[0] == 0
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, "is read-only" in told) == (2, True)
+    code, told, _ = command("status", out, "--json")
+    assert (code, '"saved": 2' in told) == (0, True)
+
+
+def test_a_place_that_is_a_file_is_refused(api, pairs, out):
+    out.write_text("mine")
+    with pytest.raises(FolderError, match="cannot be used as output folder"):
+        go(api, pairs(1), out)
+    assert out.read_text() == "mine"
+
+
+def test_an_output_folder_that_vanishes_ends_the_run_and_names_what_was_accepted(api, pairs, out):
+    manifest = pairs(60)
+    with pytest.raises(FolderError, match="has vanished while it was in use") as gone:
+        go(api, manifest, out, listener=after("job.saved", 5, lambda: shutil.rmtree(out)), concurrency=4)
+    assert gone.value.exit_code == 2
+    assert submits(api) < 60
+
+
+def test_an_output_folder_that_was_moved_away_and_back_is_gone_on_with(api, pairs, out, tmp_path):
+    manifest = pairs(60)
+    with pytest.raises(FolderError, match="has vanished"):
+        go(
+            api,
+            manifest,
+            out,
+            listener=after("job.saved", 5, lambda: out.rename(tmp_path / "x")),
+            concurrency=4,
+        )
+    if out.exists():  # a picture may have been on its way
+        shutil.rmtree(out)
+    (tmp_path / "x").rename(out)
+    assert_finishes(api, manifest, out, 60)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_refused_with_6(api, pairs, out, monkeypatch, code):
+    def no_lock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    with pytest.raises(FolderBusy, match=r"this file system cannot lock .*Use a local disk") as refused:
+        go(api, pairs(1), out)
+    assert (refused.value.exit_code, submits(api)) == (6, 0)
+
+
+def test_a_file_system_that_cannot_hold_a_write_ahead_log_is_refused_with_6(api, pairs, out, monkeypatch):
+    connect = sqlite3.connect
+
+    class NoWal(sqlite3.Connection):
+        def execute(self, text, *values):
+            return super().execute(text.replace("journal_mode=WAL", "journal_mode=DELETE"), *values)
+
+    monkeypatch.setattr("sqlite3.connect", functools.partial(connect, factory=NoWal))
+    with pytest.raises(FolderBusy, match="cannot hold a ledger") as refused:
+        go(api, pairs(1), out)
+    assert (refused.value.exit_code, submits(api)) == (6, 0)
+
+
+# -- saved pictures ---------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_picture_the_service_no_longer_has_is_told_with_its_price(api, pairs, out):
+    """Saved yesterday, deleted today: the URL is gone, and so is the record. The other rows are not touched."""
+    manifest = pairs(4)
+    go(api, manifest, out)
+    sql(out, "UPDATE jobs SET submitted_at = submitted_at - 86400")
+    (out / "images" / "row-2.webp").unlink()
+    api.settings(output_lifetime_s=0, record_lifetime_s=0)
+    end = go(api, manifest, out)
+    assert (end.exit_code, statuses(out)) == (1, {"saved": 3, "failed": 1})
+    row = by_id(out)["row-2"]
+    assert (row["error_class"], row["cost"]) == ("unusable_picture", "0.030000")
+    assert (submits(api), summary(out)["spent_usd"]) == (4, 0.12)
+    assert go(api, manifest, out).exit_code == 1
+    assert submits(api) == 4
+    api.settings(output_lifetime_s=600, record_lifetime_s=600)
+    assert go(api, manifest, out, retry_failed=True).exit_code == 0
+    assert submits(api) == 5
+
+
+def test_a_deleted_picture_is_found_again_by_the_history_when_its_record_is_gone(api, pairs, out):
+    """Base64 results leave no URL behind: the record is asked, and after its hour the history, which has one."""
+    manifest = pairs(2, base64="true")
+    go(api, manifest, out)
+    sql(out, "UPDATE jobs SET submitted_at = submitted_at - 7200")
+    (out / "images" / "row-1.webp").unlink()
+    api.settings(record_lifetime_s=0)
+    assert go(api, manifest, out).exit_code == 0
+    assert submits(api) == 2
+    support.assert_pictures_belong(out, api.stats())
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"half of", b"my own retouched picture"], ids=["empty", "torn", "retouched"]
+)
+def test_a_picture_its_person_changed_is_left_alone(api, pairs, out, kept):
+    """It is theirs now: not fetched again, not overwritten, and set aside when the row itself changes."""
+    manifest = pairs(3)
+    go(api, manifest, out)
+    picture = out / "images" / "row-1.webp"
+    picture.write_bytes(kept)
+    before = api.stats(jobs=False)["calls"]
+    assert go(api, manifest, out).exit_code == 0
+    assert (picture.read_bytes(), api.stats(jobs=False)["calls"]) == (kept, before)
+    lines = rows(3)
+    lines[1]["prompt"] = "walnut"
+    assert go(api, write_csv(manifest, lines), out, yes=True).exit_code == 0
+    assert kept in [path.read_bytes() for path in (out / "images" / ".previous").iterdir()]
+
+
+# -- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def in_every_command(command, manifest, out):
+    """Return (exit code, what was said) of each command on this folder."""
+    told = {}
+    for args in (("run", manifest, "--out", out), ("plan", manifest, "--out", out), ("status", out),
+                 ("retry", out), ("resolve", out)):  # fmt: skip
+        code, _, said = command(*args)
+        told[args[0]] = (code, said)
+    return told
+
+
+def spoil_middle(path):
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data), 4096):
+        data[page : page + 600] = b"\xa5" * 600
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda path: os.truncate(path, 5000), id="truncated"),
+        pytest.param(spoil_middle, id="pages overwritten"),
+        pytest.param(lambda path: path.write_bytes(b"\0" * 20_000), id="zeros"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:4096]), id="first page only"),
+        pytest.param(lambda path: path.write_text("not mine"), id="text"),
+    ],
+)
+def test_a_torn_ledger_is_refused_by_every_command_and_stays_as_it_is(hosted, command, pairs, out, spoil):
+    manifest = pairs(30)
+    go(hosted, manifest, out)
+    path = out / "ledger.sqlite"
+    spoil(path)
+    torn, pictures = path.read_bytes(), support.files_in(out / "images")
+    for name, (code, said) in in_every_command(command, manifest, out).items():
+        assert code == 2, (name, said)
+        assert "Move it away, or restore it" in said or "not a texbatch ledger" in said, (name, said)
+        assert "Traceback" not in said
+    assert (path.read_bytes(), support.files_in(out / "images")) == (torn, pictures)
+    assert submits(hosted) == 30
+
+
+@pytest.fixture
+def killed(tmp_path, api):
+    """A folder whose run was killed with rows in flight: its last commits are in the write-ahead log only."""
+    manifest = write_csv(tmp_path / "pairs.csv", rows(6))
+    api.settings(latency_s=3)
+    first = support.Command(
+        "run", "pairs.csv", "--out", "out", "-v", env=support.environment(api), cwd=tmp_path
+    )
+    assert first.hears("job.accepted", 6), first.output
+    first.signal(signal.SIGKILL)
+    api.settings(latency_s=0)
+    assert (tmp_path / "out" / "ledger.sqlite-wal").stat().st_size
+    return manifest
+
+
+def test_a_write_ahead_log_of_garbage_is_not_dropped_in_silence(hosted, command, killed, out):
+    """It held who was accepted; to go on without it would be to pay again."""
+    wal = out / "ledger.sqlite-wal"
+    whole = wal.read_bytes()
+    wal.write_bytes(b"garbage!" * 1000)
+    for name, (code, said) in in_every_command(command, killed, out).items():
+        assert (code, "Restore it" in said) == (2, True), (name, said)
+    assert wal.read_bytes() == b"garbage!" * 1000
+    assert submits(hosted) == 6
+    wal.write_bytes(whole)
+    assert go(hosted, killed, out).exit_code == 0
+    assert submits(hosted) == 6
+
+
+def test_the_torn_end_of_a_write_ahead_log_costs_only_what_was_not_promised(hosted, command, killed, out):
+    """As a power cut leaves it: a last frame that was never synced is dropped, what came before it counts."""
+    with (out / "ledger.sqlite-wal").open("ab") as wal:
+        wal.write(os.urandom(3000))
+    assert go(hosted, killed, out).exit_code == 0
+    assert submits(hosted) == 6
+
+
+@pytest.mark.parametrize("step", ["empty file", "write-ahead log", "script", "bound"])
+def test_a_ledger_killed_while_it_was_made_is_finished_by_the_next_run(api, pairs, out, step, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    out.mkdir()
+    at = {"empty file": ("sqlite3.connect", die), "write-ahead log": ("batch.ledger.store._script", die),
+          "script": ("batch.ledger.store.Ledger.set_meta", die), "bound": ("batch.runner._prepare", die)}  # fmt: skip
+    monkeypatch.setattr(*at[step])
+    with pytest.raises(Killed):
+        go(api, pairs(2), out)
+    monkeypatch.undo()
+    assert (out / "ledger.sqlite").is_file()
+    assert go(api, pairs(2), out).exit_code == 0
+    support.assert_ledger_sound(out)
+
+
+SECOND = "ALTER TABLE rows ADD COLUMN colour TEXT DEFAULT 'none'; CREATE TABLE added (x);"
+
+
+@pytest.fixture
+def upgraded(monkeypatch):
+    """Be a later texbatch, whose schema has a second script; `applied` tells which ran."""
+    script, applied = store._script, []
+
+    def read(name):
+        applied.append(name)
+        return SECOND if name == "second.sql" else script(name)
+
+    monkeypatch.setattr(store, "_script", read)
+    monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, "second.sql"))
+    return applied
+
+
+def test_an_old_ledger_is_brought_up_to_date_once(api, pairs, out, request):
+    manifest = pairs(3)
+    go(api, manifest, out)
+    applied = request.getfixturevalue("upgraded")
+    for _ in range(2):
+        assert go(api, manifest, out).exit_code == 0
+    assert applied.count("second.sql") == 1
+    assert sql(out, "PRAGMA user_version") == [(len(store.MIGRATIONS),)]
+    assert sql(out, "SELECT DISTINCT colour FROM rows") == [("none",)]
+    assert (submits(api), statuses(out)) == (3, {"saved": 3})
+
+
+def test_a_migration_that_fails_leaves_the_old_ledger(api, pairs, out, monkeypatch, request):
+    manifest = pairs(3)
+    go(api, manifest, out)
+    request.getfixturevalue("upgraded")
+    read = store._script
+    monkeypatch.setattr(store, "_script", lambda name: read(name) + " SELECT * FROM nowhere;")
+    before = sql(out, "SELECT count(*), (SELECT group_concat(name) FROM sqlite_master) FROM events")
+    with pytest.raises(FolderError, match="cannot be brought up to date"):
+        go(api, manifest, out)
+    assert sql(out, "SELECT count(*), (SELECT group_concat(name) FROM sqlite_master) FROM events") == before
+    monkeypatch.setattr(store, "_script", read)
+    assert go(api, manifest, out).exit_code == 0
+    assert submits(api) == 3
+
+
+def test_an_old_ledger_can_be_read_without_being_changed(hosted, command, pairs, out, request):
+    manifest = pairs(3)
+    go(hosted, manifest, out)
+    before = (out / "ledger.sqlite").read_bytes()
+    request.getfixturevalue("upgraded")
+    with Ledger.read(out / "ledger.sqlite") as ledger:
+        assert ledger.connection.execute("SELECT DISTINCT colour FROM rows").fetchone()[0] == "none"
+        assert price(ledger) == 30_000
+    assert command("status", out)[0] == 0
+    assert (out / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_newer_ledger_is_refused_and_stays_as_it_is(hosted, command, pairs, out):
+    manifest = pairs(2)
+    go(hosted, manifest, out)
+    sql(out, "PRAGMA user_version=99")
+    before = (out / "ledger.sqlite").read_bytes()
+    for name, (code, said) in in_every_command(command, manifest, out).items():
+        assert (code, "newer texbatch (schema 99). Upgrade" in said) == (2, True), (name, said)
+    assert (out / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_ledger_of_another_service_is_refused_and_stays_as_it_is(api, pairs, out):
+    manifest = pairs(2)
+    go(api, manifest, out)
+    before = (out / "ledger.sqlite").read_bytes()
+    stranger = Service("https://api.example", "https://api.example", "https://api.example", api_key="k")
+    for service in (stranger, None):
+        with pytest.raises(FolderError, match=r"belongs to 127\.0\.0\.1.*Use another --out") as refused:
+            support.run(manifest, RunSettings(out), service)
+        assert refused.value.exit_code == 2
+    assert (out / "ledger.sqlite").read_bytes() == before
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------
+
+
+class Wall:
+    """The wall clock, which a person or a time server may move."""
+
+    def __init__(self):
+        self.off = 0.0
+
+    def __call__(self):
+        return real_time() + self.off
+
+
+real_time = time.time
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    clock = Wall()
+    monkeypatch.setattr("time.time", clock)
+    return clock
+
+
+@pytest.fixture(scope="module")
+def other_machine():
+    """A service whose clock is its own."""
+    with LocalProcess(**support.QUICK) as process:
+        yield process
+
+
+@pytest.fixture
+def apart(other_machine):
+    """That service, as new; its counters go on, so `accepted` tells what came since."""
+    other_machine.faults([])
+    other_machine.settings(latency_s=0.01, history_lag_s=0.0)
+    before = other_machine.stats(jobs=False)["accepted"]
+    return other_machine, lambda: other_machine.stats(jobs=False)["accepted"] - before
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_is_moved_while_jobs_are_in_flight_ends_none_of_them(apart, pairs, out, wall, hours):
+    api, accepted = apart
+    api.settings(latency_s=0.5)
+    move = after("job.accepted", 3, lambda: setattr(wall, "off", hours * 3600))
+    end = go(api, pairs(12), out, listener=move, concurrency=4, job_timeout_s=60)
+    assert (end.exit_code, statuses(out)) == (0, {"saved": 12})
+    assert 0 < summary(out)["seconds"] < 60
+    assert accepted() == 12
+
+
+def test_a_clock_moved_on_does_not_shorten_the_time_a_lost_submit_is_given(apart, pairs, out, wall):
+    """Two hours on by the wall, a second by the run: the history lists it late, and it is not sent again."""
+    api, accepted = apart
+    api.settings(history_lag_s=1.5)
+    api.faults([{"call": "submit", "action": "reset_after", "prompt": "oak 1", "first": 1}])
+    move = after("job.unknown", 1, lambda: setattr(wall, "off", 7200))
+    end = go(api, pairs(3), out, listener=move, settle_s=3)
+    assert (end.exit_code, statuses(out), accepted()) == (0, {"saved": 3}, 3)
+
+
+def test_a_clock_moved_back_between_runs_does_not_make_the_next_wait_for_hours(apart, pairs, out, wall):
+    api, accepted = apart
+    wall.off = 7200
+    api.faults(
+        [
+            {"call": "submit", "action": "reset_after", "prompt": "oak 1", "first": 1},
+            {"call": "history", "action": "status", "text": "unavailable"},
+        ]
+    )
+    manifest = pairs(3)
+    assert go(api, manifest, out).exit_code == 4
+    wall.off = 0
+    began = time.monotonic()
+    api.faults([])
+    assert go(api, manifest, out, settle_s=0.5).exit_code == 0
+    assert time.monotonic() - began < 30
+    assert accepted() == 3
+    assert summary(out)["exit_code"] == 0  # the last run is the last one, whatever its clock said
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_what_was_in_flight_is_fetched_after_the_clock_was_moved(apart, pairs, out, wall, hours):
+    """By our clock its hour is over, or has not begun; the service decides."""
+    api, accepted = apart
+    api.settings(latency_s=1.5)
+    manifest = pairs(3)
+    assert go(api, manifest, out, job_timeout_s=0.2).exit_code == 7
+    wall.off = hours * 3600
+    assert go(api, manifest, out).exit_code == 0
+    assert accepted() == 3
+
+
+# -- the hour ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_least_time_left_is_polled_first(api, pairs, out):
+    """Three jobs of an earlier run, the last row the oldest; nothing new is sent before they are asked for."""
+    api.settings(latency_s=1.0)
+    manifest = pairs(5)
+    go(api, manifest, out, only=("row-0", "row-1", "row-2"), job_timeout_s=0.1)
+    for age, name in ((3000, "row-2"), (2000, "row-0"), (1000, "row-1")):
+        sql(out, "UPDATE jobs SET submitted_at = submitted_at - ? WHERE job = (SELECT job FROM rows WHERE id=?)",
+            age, name)  # fmt: skip
+    api.settings(latency_s=0.0)
+    heard = []
+    listener = Listener(progress=lambda now: heard.append(now.message))
+    time.sleep(1.0)  # until the service has finished them: each is then done at its first poll
+    assert go(api, manifest, out, concurrency=1, listener=listener).exit_code == 0
+    told = [
+        " ".join(message.split()[:2])
+        for message in heard
+        if message.startswith(("job.saved", "job.accepted"))
+    ]
+    assert told == [
+        "job.saved id=row-2", "job.saved id=row-0", "job.saved id=row-1",
+        "job.accepted id=row-3", "job.saved id=row-3", "job.accepted id=row-4", "job.saved id=row-4",
+    ]  # fmt: skip
+
+
+def test_an_expired_row_is_told_with_its_price_and_stays_on_the_bill(api, pairs, out):
+    """Accepted at an estimate of $0.03, its record and its history gone: paid, as far as anybody knows."""
+    api.settings(latency_s=0.4)
+    manifest = pairs(3)
+    go(api, manifest, out, only=("row-1",), price=30_000, job_timeout_s=0.1)
+    sql(out, "UPDATE jobs SET submitted_at = submitted_at - 4000 WHERE request_id IS NOT NULL")
+    not_found = {"action": "status", "text": "not_found"}
+    api.faults([{"call": "status", "prompt": "oak 1", **not_found}, {"call": "history", **not_found}])
+    end = go(api, manifest, out)
+    assert (end.exit_code, statuses(out)) == (1, {"saved": 2, "expired": 1})
+    row = by_id(out)["row-1"]
+    assert (row["error_class"], row["cost"], row["http_status"]) == ("expired", "0.030000", "404")
+    assert [row["id"] for row in support.table(out / "failures.csv")] == ["row-1"]
+    assert (summary(out)["spent_usd"], summary(out)["at_risk_usd"]) == (0.09, 0)
+    api.faults([])
+    assert go(api, manifest, out, retry_failed=True).exit_code == 0
+    assert summary(out)["spent_usd"] == 0.12
+
+
+def test_an_expired_record_whose_picture_the_history_knows_is_fetched(api, pairs, out):
+    api.settings(latency_s=0.4)
+    manifest = pairs(2)
+    go(api, manifest, out, job_timeout_s=0.1)
+    sql(out, "UPDATE jobs SET submitted_at = submitted_at - 4000")
+    api.settings(record_lifetime_s=0)
+    time.sleep(0.4)  # until the jobs are done
+    assert go(api, manifest, out).exit_code == 0
+    assert (submits(api), statuses(out)) == (2, {"saved": 2})
+    assert summary(out)["spent_usd"] == 0.06
+
+
+@pytest.mark.anyio
+async def test_paid_pictures_that_wait_to_be_fetched_slow_the_submitting(api, pairs, out, monkeypatch):
+    """Nothing under a minute; from then on a second for each minute of age, ten at the most; it ends with the fetch."""
+    from batch.arrival import Arrival  # noqa: PLC0415
+    from batch.errors import NoAnswer  # noqa: PLC0415
+    from batch.ledger.feed import task  # noqa: PLC0415
+
+    async def fails(_):
+        raise NoAnswer("the picture's URL answers HTTP 502")
+
+    now = real_time()
+    ages, drags = iter([0, 59, 60, 90, 300, 6000]), []
+    manifest = pairs(1)
+    await _in_thread(go, api, manifest, out)
+    with Ledger.read(out / "ledger.sqlite") as ledger:
+        job = task(ledger, 1)
+    client = Client(support.service_of(api), clock=lambda: now)
+    arrival = Arrival(client, None, out, None)
+
+    async def look(url):
+        nonlocal now
+        now = began + next(ages)
+        drags.append(arrival.drag_s())
+        if len(drags) == 6:
+            return (out / "images" / "row-0.webp").read_bytes()
+        return await fails(url)
+
+    began = now
+    monkeypatch.setattr(client, "download", look)
+    monkeypatch.setattr("stamina._core._t.uniform", lambda *_: 0.0, raising=False)
+    import stamina  # noqa: PLC0415
+
+    with stamina.set_testing(True, attempts=9, cap=False):  # without its waiting
+        await arrival.bring(job, "https://pictures.example/x.webp", now + 900)
+    assert drags == [0.0, 0.0, 1.0, 1.5, 5.0, 10.0]
+    assert arrival.drag_s() == 0.0
+
+
+async def _in_thread(work, *args):
+    import anyio  # noqa: PLC0415
+
+    return await anyio.to_thread.run_sync(work, *args)

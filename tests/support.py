@@ -1,0 +1,243 @@
+"""What the tests of the whole share: manifests, servers, the real command, and what a run left behind."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import queue
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from batch import RunSettings, Service, run
+from batch.config import Reading
+from batch.local import card_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from batch import Finished, Listener
+    from batch.local import LocalApi, LocalProcess
+
+PRODUCT = "https://pictures.example/chair.png"
+TEXTURE = "https://pictures.example/oak.png"
+
+QUICK = {"engine": "card", "seed": 1, "workers": 64, "latency": "fixed", "latency_s": 0.01}
+"""A local server that answers with tiny pictures at once."""
+
+
+def rows(count: int, *, first: int = 0, **columns: str) -> list[dict[str, object]]:
+    """Return rows of a manifest that differ in id, prompt and seed."""
+    return [
+        {"id": f"row-{n}", "image_1": PRODUCT, "image_2": TEXTURE, "prompt": f"oak {n}", "seed": n, **columns}
+        for n in range(first, first + count)
+    ]
+
+
+def write_csv(path: Path, lines: Iterable[Mapping[str, object]]) -> Path:
+    """Write a manifest with the columns of its first row."""
+    lines = list(lines)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    return path
+
+
+def picture(path: Path, colour: str = "red", size: tuple[int, int] = (40, 30)) -> Path:
+    """Write a small picture of one colour, in the format of its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def service_of(api: LocalApi | LocalProcess) -> Service:
+    """Return a local server as if it were the hosted service: paid, with a key."""
+    return Service(api.base_url, api.base_url, api.base_url, api_key=api.api_key)
+
+
+def environment(api: LocalApi | LocalProcess, **more: str) -> dict[str, str]:
+    """Return this process's environment with the server as the hosted service, and no other setting of texbatch."""
+    names = [name for name in os.environ if not name.startswith(("SEGMIND_", "TEXBATCH_"))]
+    settled = {name: os.environ[name] for name in names}
+    return settled | {"SEGMIND_BASE_URL": api.base_url, "SEGMIND_API_KEY": api.api_key} | more
+
+
+def go(
+    api: LocalApi | LocalProcess,
+    manifest: Path,
+    out: Path,
+    *,
+    listener: Listener | None = None,
+    merge: bool | None = None,
+    name: str | None = None,
+    **settings: object,
+) -> Finished:
+    """Run a manifest in this process against a server."""
+    reading = Reading() if name is None else Reading(name=name)
+    return run(
+        manifest, RunSettings(out, reading, **settings), service_of(api), merge=merge, listener=listener
+    )  # fmt: skip
+
+
+class Command:
+    """The real command in a process of its own, its output read while it runs."""
+
+    def __init__(self, *args: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> None:
+        self.lines: list[str] = []
+        self._heard: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "batch", *map(str, args)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self.lines.append(line)
+            self._heard.put(line)
+        self._heard.put(None)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def hears(self, text: str, times: int = 1) -> bool:
+        """Wait until `times` more lines contain `text`; False when the command ends first."""
+        while times:
+            line = self._heard.get(timeout=60)
+            if line is None:
+                return False
+            times -= text in line
+        return True
+
+    def sees(self, happened: Callable[[], bool]) -> bool:
+        """Wait until something has happened elsewhere; False when the command ends first."""
+        while not happened():
+            if not self.running:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def kick(self, signum: int) -> None:
+        """Send a signal and go on."""
+        self._process.send_signal(signum)
+
+    def signal(self, signum: int) -> int:
+        """Send a signal and return the exit code."""
+        self._process.send_signal(signum)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for the end and return the exit code; negative for a signal."""
+        with self._process:
+            code = self._process.wait(120)
+        self._reader.join()
+        return code
+
+
+def texbatch(*args: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> Command:
+    """Run the command to its end."""
+    command = Command(*args, env=env, cwd=cwd)
+    command.end()
+    return command
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Return a report or a list of failures."""
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def report(out: Path) -> list[dict[str, str]]:
+    return table(out / "report.csv")
+
+
+def by_id(out: Path) -> dict[str, dict[str, str]]:
+    return {row["id"]: row for row in report(out)}
+
+
+def statuses(out: Path) -> Counter[str]:
+    return Counter(row["status"] for row in report(out))
+
+
+def summary(out: Path) -> dict[str, object]:
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+def accepted_twice(stats: Mapping[str, object]) -> list[str]:
+    """Return the bodies that the server accepted more than once, by its own record."""
+    return [body for body, count in stats["accepted_by_body"].items() if count > 1]
+
+
+def assert_pictures_belong(out: Path, stats: Mapping[str, object]) -> None:
+    """Every saved row's file is the picture of the very body that the server accepted for this row."""
+    bodies = {job["request_id"]: job["body"] for job in stats["jobs"]}
+    for row in report(out):
+        if row["status"] == "saved":
+            body = bodies[row["request_id"]]
+            assert (body["prompt"], str(body["seed"])) == (row["prompt"], row["seed"])
+            data = (out / row["output_path"]).read_bytes()
+            assert data == card_for(body), row["id"]
+            assert hashlib.sha256(data).hexdigest() == row["output_sha256"]
+
+
+def assert_ledger_sound(out: Path) -> None:
+    """The ledger opens, holds together, and every job stands where its last event led."""
+    connection = sqlite3.connect(out / "ledger.sqlite")
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        adrift = connection.execute(
+            "SELECT j.job, j.state, e.state FROM jobs j JOIN events e USING (job) "
+            "WHERE e.seq = (SELECT max(seq) FROM events WHERE job = j.job) AND j.state <> e.state"
+        ).fetchall()
+        assert adrift == []
+    finally:
+        connection.close()
+
+
+def events(out: Path, event: str) -> int:
+    """Return how often something happened, by the ledger."""
+    connection = sqlite3.connect(out / "ledger.sqlite")
+    try:
+        return connection.execute("SELECT count(*) FROM events WHERE event=?", (event,)).fetchone()[0]
+    finally:
+        connection.close()
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return every file below a folder, as sorted relative paths."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def without_controls(text: str) -> bool:
+    """Tell whether a text has no control characters but line ends."""
+    return all(character == "\n" or character.isprintable() for character in text)
+
+
+def ids(lines: Sequence[Mapping[str, str]]) -> list[str]:
+    return [line["id"] for line in lines]

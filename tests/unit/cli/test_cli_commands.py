@@ -1,0 +1,130 @@
+"""The commands that send nothing, and what they say."""
+
+import json
+
+import pytest
+import support
+from support import rows, write_csv
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return write_csv(tmp_path / "pairs.csv", rows(3))
+
+
+@pytest.fixture
+def bad(tmp_path):
+    lines = rows(3)
+    lines[0]["seed"], lines[2]["image_1"] = "many", "missing.png"
+    return write_csv(tmp_path / "bad.csv", lines)
+
+
+def test_validate_tells_every_problem_with_place_and_remedy(command, bad):
+    code, _, told = command("validate", bad)
+    assert code == 2
+    assert "bad.csv:2:seed:" in told
+    assert "bad.csv:4:image_1:" in told
+
+
+def test_validate_tells_machines_too(command, bad, pairs):
+    code, told, _ = command("validate", bad, "--format", "json")
+    report = json.loads(told)
+    assert (code, report["errors"], report["warnings"]) == (2, 2, 0)
+    assert [(problem["row"], problem["column"], problem["severity"]) for problem in report["problems"]] == [
+        (2, "seed", "error"), (4, "image_1", "error"),
+    ]  # fmt: skip
+    assert all(problem["reason"] and problem["remedy"] and problem["file"] for problem in report["problems"])
+    code, told, _ = command("validate", pairs, "--format", "json")
+    assert (code, json.loads(told)) == (0, {"rows": 3, "errors": 0, "warnings": 0, "problems": []})
+
+
+def stamps(out):
+    """Return when each file was written; SQLite's own helpers of a reader hold nothing."""
+    names = [name for name in support.files_in(out) if not name.startswith("ledger.sqlite-")]
+    return {name: (out / name).stat().st_mtime_ns for name in names}
+
+
+def squeezed(told):
+    """Return the lines of a table without their padding."""
+    return {" ".join(line.split()) for line in told.splitlines()}
+
+
+def test_plan_tells_what_would_be_sent_and_changes_nothing(hosted, command, pairs, tmp_path):
+    out = tmp_path / "out"
+    code, told, _ = command("plan", pairs)
+    assert code == 0
+    assert {"3 rows:", "new 3 to pay"} <= squeezed(told)
+    assert not out.exists()
+    assert command("run", pairs, "--out", out)[0] == 0
+    before = stamps(out)
+    more = rows(5)
+    more[0]["prompt"] = "walnut"
+    code, told, why = command("plan", write_csv(pairs, more), "--out", out)
+    assert code == 0
+    lines = {line.partition(" ")[0]: line for line in squeezed(told)}
+    assert lines["new"].startswith("new 2 ")
+    assert "0.06 to pay" in lines["new"]
+    assert lines["changed"].startswith("changed 1 ")
+    assert "0.03 to pay again" in lines["changed"]
+    assert lines["done"].startswith("done 2 ")
+    assert lines["3"] == "3 jobs to send, for about $0.09"
+    assert "row-0" in told + why
+    assert stamps(out) == before
+    assert hosted.stats(jobs=False)["calls"]["submit"] == 3
+
+
+@pytest.mark.parametrize("command_name", ["run", "retry"])
+def test_a_dry_run_sends_nothing_and_needs_no_key(
+    hosted, command, pairs, tmp_path, command_name, monkeypatch
+):
+    out = tmp_path / "out"
+    hosted.settings(blocked_words=["oak 1"])
+    if command_name == "retry":
+        assert command("run", pairs, "--out", out)[0] == 1
+    before = hosted.stats(jobs=False)["calls"]["submit"]
+    monkeypatch.delenv("SEGMIND_API_KEY")
+    args = ["run", pairs, "--out", out, "-n"] if command_name == "run" else ["retry", out, "-n"]
+    code, told, why = command(*args)
+    assert (code, why) == (0, "")
+    assert ("3 jobs to send" if command_name == "run" else "1 job to send") in told
+    assert hosted.stats(jobs=False)["calls"]["submit"] == before
+
+
+def test_status_tells_people_and_machines(hosted, command, pairs, tmp_path):
+    out = tmp_path / "out"
+    hosted.settings(blocked_words=["oak 1"])
+    assert command("run", pairs, "--out", out)[0] == 1
+    code, told, _ = command("status", out, "--json")
+    assert (code, json.loads(told)) == (0, support.summary(out))
+    assert list(json.loads(told)) == [
+        "rows", "saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
+        "saved_by_resume_usd", "simulated", "started_at", "ended_at", "seconds", "rows_per_minute", "status_calls",
+        "http_429", "exit_code", "top_errors",
+    ]  # fmt: skip
+    code, told, _ = command("status", out)
+    assert code == 0
+    assert "job_failed" in told
+
+
+def test_a_run_says_how_it_ended_and_what_to_do(hosted, command, pairs, tmp_path):
+    out = tmp_path / "out"
+    hosted.settings(blocked_words=["oak 1"])
+    code, told, why = command("run", pairs, "--out", out)
+    assert code == 1
+    assert told.startswith("2 saved, 1 failed; $0.06 spent")
+    assert f"texbatch retry {out}" in why
+    assert "blocked" in why
+
+
+def test_a_missing_picture_is_told_with_its_row(hosted, command, tmp_path):
+    lines = [line | {"image_1": "no-such.png"} for line in rows(1)]
+    code, _, why = command("run", write_csv(tmp_path / "p.csv", lines), "--out", tmp_path / "out")
+    assert code == 2
+    assert "p.csv:2:image_1" in why
+    assert "nothing was sent" in why
+
+
+def test_the_version_is_told(command):
+    code, told, _ = command("--version")
+    assert code == 0
+    assert told.startswith("texbatch, version ")

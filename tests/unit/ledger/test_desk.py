@@ -1,0 +1,153 @@
+"""The desk: many callers, one commit, each answer its own."""
+
+import sqlite3
+import threading
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from batch.errors import FolderError, IllegalMove
+from batch.ledger.desk import open_desk
+from batch.ledger.states import Event
+from batch.ledger.store import Ledger
+
+pytestmark = pytest.mark.anyio
+
+
+class Slow:
+    """A call that holds the desk's thread until it is released, so that others pile up behind it."""
+
+    def __init__(self):
+        self.begun, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, _ledger):
+        self.begun.set()
+        self.release.wait(10)
+
+
+async def begun(slow):
+    await anyio.to_thread.run_sync(slow.begun.wait, 10)
+
+
+@pytest.fixture
+def commits(monkeypatch):
+    """Count the transactions."""
+    seen = []
+    atomic = Ledger.atomic
+    monkeypatch.setattr(Ledger, "atomic", lambda ledger: (seen.append(1), atomic(ledger))[1])
+    return seen
+
+
+async def test_calls_that_arrive_during_a_commit_share_the_next_one(book, commits):
+    slow = Slow()
+    async with open_desk(book.ledger) as desk, anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.do, slow)
+        await begun(slow)
+        for number in range(50):
+            tasks.start_soon(desk.do, lambda ledger, n=number: ledger.set_meta(f"n{n}", "x"))
+        await checkpoint()
+        slow.release.set()
+    assert len(commits) == 2
+    assert (
+        book.ledger.connection.execute("SELECT count(*) FROM meta WHERE name LIKE 'n%'").fetchone()[0] == 50
+    )
+
+
+async def test_an_illegal_call_undoes_itself_and_not_its_neighbours(book, payload):
+    book.adopt(payload("a"), payload("b", prompt="2"), payload("c", prompt="3"))
+    jobs = [book.job(name) for name in "abc"]
+    slow, ends = Slow(), {}
+
+    async def call(name, job, event):
+        def work(ledger):
+            ledger.set_meta(name, "begun")
+            return ledger.move(job, event)
+
+        try:
+            ends[name] = await desk.do(work)
+        except IllegalMove as exc:
+            ends[name] = type(exc)
+
+    async with open_desk(book.ledger) as desk, anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.do, slow)
+        await begun(slow)
+        for name, job, event in zip("abc", jobs, [Event.RESERVE, Event.KEEP, Event.RESERVE], strict=True):
+            tasks.start_soon(call, name, job, event)
+        await checkpoint()
+        slow.release.set()
+    assert ends == {"a": "sending", "b": IllegalMove, "c": "sending"}
+    assert book.states() == {"a": "sending", "b": "planned", "c": "sending"}
+    assert [book.ledger.meta(name) for name in "abc"] == ["begun", None, "begun"]
+
+
+async def test_the_answer_comes_when_it_is_on_disk(book, payload):
+    book.adopt(payload("a"))
+    job = book.job("a")
+    async with open_desk(book.ledger) as desk:
+        await desk.do(lambda ledger: ledger.move(job, Event.RESERVE))
+        with Ledger.read(book.ledger.path) as other:
+            assert other.connection.execute("SELECT state FROM jobs").fetchone()[0] == "sending"
+
+
+async def test_what_a_cancelled_caller_handed_in_is_still_written(book, payload):
+    book.adopt(payload("a"))
+    job, slow = book.job("a"), Slow()
+    async with open_desk(book.ledger) as desk, anyio.create_task_group() as outer:
+        outer.start_soon(desk.do, slow)
+        await begun(slow)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.do, lambda ledger: ledger.move(job, Event.RESERVE))
+            await checkpoint()
+            tasks.cancel_scope.cancel()
+        slow.release.set()
+    assert book.states() == {"a": "sending"}
+
+
+async def test_what_was_handed_in_is_written_when_everything_is_cancelled(book, payload):
+    book.adopt(payload("a"))
+    job, slow = book.job("a"), Slow()
+    with anyio.CancelScope() as scope:
+        async with open_desk(book.ledger) as desk, anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.do, slow)
+            await begun(slow)
+            tasks.start_soon(desk.do, lambda ledger: ledger.move(job, Event.RESERVE))
+            await checkpoint()
+            scope.cancel()
+            slow.release.set()
+    assert scope.cancelled_caught
+    assert book.states() == {"a": "sending"}
+
+
+async def test_a_commit_that_fails_reaches_everybody_of_its_group(book):
+    slow, ends = Slow(), []
+
+    def breaks_the_commit(ledger):
+        ledger.connection.execute("PRAGMA defer_foreign_keys=ON")
+        ledger.connection.execute(
+            "INSERT INTO rows (id, job, asked_key, output, cells, files) VALUES ('x', 999, '', '', '', '')"
+        )
+
+    async def call(work):
+        try:
+            await desk.do(work)
+        except sqlite3.IntegrityError:
+            ends.append("failed")
+
+    async with open_desk(book.ledger) as desk, anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.do, slow)
+        await begun(slow)
+        tasks.start_soon(call, breaks_the_commit)
+        tasks.start_soon(call, lambda ledger: ledger.set_meta("innocent", "x"))
+        await checkpoint()
+        slow.release.set()
+    assert ends == ["failed", "failed"]
+    assert book.ledger.meta("innocent") is None
+
+
+async def test_the_desk_works_on_after_a_commit_that_failed(book):
+    async with open_desk(book.ledger) as desk:
+        with pytest.raises(FolderError):
+            await desk.do(lambda ledger: ledger.connection.execute("COMMIT"))
+        await desk.do(lambda ledger: ledger.set_meta("after", "x"))
+    assert book.ledger.meta("after") == "x"

@@ -1,0 +1,413 @@
+"""The border on real sockets: what each way to lose an answer becomes, and where the key goes."""
+
+import asyncio
+import contextlib
+import socket
+
+import anyio
+import httpx
+import pytest
+
+from batch.config import Network, Service
+from batch.errors import NoAnswer, NotDelivered, RunStopped, UsageError
+from batch.remote import api
+from batch.remote.api import Api
+from batch.remote.client import Client
+from batch.remote.verdicts import Accepted, Bounced, Stop, Unknown
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"prompt": "oak"}
+ACCEPTED = {"request_id": "r1", "status": "QUEUED"}
+SHORT = httpx.Timeout(connect=5.0, read=0.15, write=5.0, pool=5.0)
+
+
+async def reset(call):
+    call.reset()
+
+
+async def finish(call):
+    call.finish()
+
+
+async def half_a_head(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ncontent-le")
+    call.finish()
+
+
+async def half_a_head_then_reset(call):
+    await call.send(b"HTTP/1.1 200 OK\r\n")
+    call.reset()
+
+
+async def no_http(call):
+    await call.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    call.finish()
+
+
+async def truncated(call):
+    await call.send(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"request_id"')
+    call.finish()
+
+
+async def truncated_chunks(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n")
+    call.finish()
+
+
+async def broken_gzip(call):
+    await call.answer(200, b"this is no gzip", content_encoding="gzip")
+
+
+async def silence(call):
+    await asyncio.sleep(30)
+
+
+async def stalls_in_the_body(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+    await asyncio.sleep(30)
+
+
+async def endless(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        await call.send(b"1\r\n \r\n")
+        await asyncio.sleep(0.02)
+
+
+async def too_large(call):
+    await call.answer(200, b" " * 5000)
+
+
+LOST = [reset, finish, half_a_head, half_a_head_then_reset, no_http, truncated, truncated_chunks, broken_gzip]
+SLOW = [silence, stalls_in_the_body, endless]
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Wait for a fraction of a second where a minute is allowed."""
+    monkeypatch.setattr(api, "TIMEOUTS", SHORT)
+
+
+@pytest.fixture
+def closed_port():
+    """A URL where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+# -- what a lost answer is ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lose", [*LOST, *SLOW, too_large], ids=lambda lose: lose.__name__)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_answer_that_does_not_come_whole_is_no_answer_and_never_not_delivered(
+    server, hurried, lose, method
+):
+    server.handle = lose
+    async with Api(server.service) as border:
+        with pytest.raises(NoAnswer) as lost:
+            await border.call(
+                method, f"{server.url}/x?secret=1", body=BODY if method == "POST" else None,
+                limit=4000, within_s=0.5,
+            )  # fmt: skip
+    assert type(lost.value) is NoAnswer
+    assert f"{method} {server.url}/x" in str(lost.value)
+    assert "secret" not in str(lost.value)
+
+
+@pytest.mark.parametrize("lose", [*LOST, *SLOW], ids=lambda lose: lose.__name__)
+async def test_a_submit_whose_body_was_sent_is_unknown_however_its_answer_was_lost(
+    server, hurried, monkeypatch, lose
+):
+    monkeypatch.setattr(api, "ANSWER_S", 0.5)
+    monkeypatch.setattr(Api.call, "__kwdefaults__", Api.call.__kwdefaults__ | {"within_s": 0.5})
+    server.handle = lose
+    async with Client(server.service) as client:
+        submission = await client.submit(BODY)
+    assert (Unknown, "no_answer") == (type(submission), submission.error_class)
+    assert len(server.calls) == 1  # never twice
+    assert server.calls[0].body == b'{"prompt": "oak"}'
+
+
+async def test_an_answer_after_a_cut_connection_elsewhere_is_its_own(server):
+    """Lost answers of others on the same pool do not reach this one."""
+    async with Client(server.service) as client:
+        server.handle = reset
+        assert isinstance(await client.submit(BODY), Unknown)
+        server.handle = lambda call: call.answer(200, ACCEPTED)
+        assert Accepted("r1") == await client.submit(BODY)
+
+
+async def test_a_refused_connection_was_certainly_not_delivered(closed_port):
+    service = Service(closed_port, closed_port, closed_port, api_key="k")
+    async with Api(service) as border:
+        with pytest.raises(NotDelivered, match=r"no connection"):
+            await border.call("POST", f"{closed_port}/x", body=BODY)
+    async with Client(service) as client:
+        submission = await client.submit(BODY)
+    assert (Bounced, "not_delivered", None) == (
+        type(submission), submission.error_class, submission.http_status
+    )  # fmt: skip
+
+
+async def test_a_name_that_does_not_resolve_was_certainly_not_delivered():
+    url = "http://no-such-host.invalid"
+    async with Client(Service(url, url, url, api_key="k")) as client:
+        assert isinstance(await client.submit(BODY), Bounced)
+
+
+async def test_a_full_listen_queue_was_certainly_not_delivered(monkeypatch):
+    """The connection itself times out."""
+    monkeypatch.setattr(api, "TIMEOUTS", httpx.Timeout(connect=0.2, read=5.0, write=5.0, pool=5.0))
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with Client(Service(url, url, url, api_key="k")) as client:
+            assert isinstance(await client.submit(BODY), Bounced)
+
+
+async def test_waiting_for_a_place_in_the_pool_was_certainly_not_delivered(server, monkeypatch):
+    monkeypatch.setattr(api, "TIMEOUTS", httpx.Timeout(connect=0.2, read=5.0, write=5.0, pool=0.2))
+    arrived = anyio.Event()
+
+    async def first(call):
+        arrived.set()
+        await silence(call)
+
+    server.handle = first
+    async with Api(server.service, max_connections=1) as border, anyio.create_task_group() as tasks:
+        tasks.start_soon(border.call, "GET", f"{server.url}/first")
+        await arrived.wait()
+        with pytest.raises(NotDelivered):
+            await border.call("POST", f"{server.url}/second", body=BODY)
+        tasks.cancel_scope.cancel()
+    assert [call.line.split()[1] for call in server.calls] == ["/first"]
+
+
+async def test_tls_against_a_plain_port_stops_the_run_before_anything_is_sent():
+    seen = []
+
+    async def plain(reader, writer):
+        seen.append(await reader.read(4000))
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    listening = await asyncio.start_server(plain, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with Api(Service(url, url, url, api_key="k")) as border:
+        with pytest.raises(RunStopped, match=r"certificate is not accepted.*SSL_CERT_FILE"):
+            await border.call("POST", f"{url}/x", body=BODY)
+    async with Client(Service(url, url, url, api_key="k")) as client:
+        assert isinstance(await client.submit(BODY), Stop)
+    listening.close()
+    assert all(data[:1] == b"\x16" for data in seen)  # a TLS handshake, never the request
+
+
+async def test_a_proxy_that_refuses_the_tunnel_delivered_nothing(server):
+    server.handle = lambda call: call.answer(407, b"no")
+    network = Network(proxies={"https": server.url})
+    url = "https://api.example"
+    async with Client(Service(url, url, url, api_key="SG_key", network=network)) as client:
+        submission = await client.submit(BODY)
+    assert isinstance(submission, Bounced)
+    assert all("SG_key" not in str(call.headers) for call in server.calls)
+
+
+# -- answers that come -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 404, 418, 500, 503])
+async def test_any_status_is_an_answer(server, status):
+    server.handle = lambda call: call.answer(status, {"error": "x"}, x_rate_limit_remaining="3")
+    async with Api(server.service) as border:
+        reply = await border.call("GET", f"{server.url}/x")
+    assert (status, {"error": "x"}, "3") == (
+        reply.status, reply.body, reply.headers["x-rate-limit-remaining"]
+    )  # fmt: skip
+
+
+async def test_html_is_an_answer_without_a_body_of_ours(server):
+    server.handle = lambda call: call.answer(502, b"<html>" + b"x" * 9000, content_type="text/html")
+    async with Api(server.service) as border:
+        reply = await border.call("GET", f"{server.url}/x")
+    assert reply.body is None
+    assert reply.reason.startswith("HTTP 502: <html>xxx")
+    assert len(reply.text) < 2000
+
+
+async def test_an_answer_of_just_the_limit_is_taken(server):
+    server.handle = lambda call: call.answer(200, b'"' + b"x" * 3998 + b'"')
+    async with Api(server.service) as border:
+        assert len((await border.call("GET", f"{server.url}/x", limit=4000)).body) == 3998
+
+
+# -- the key, redirects, cookies ---------------------------------------------------------------------------------------
+
+
+async def test_the_key_goes_to_the_api_and_not_to_a_picture(server, elsewhere):
+    elsewhere.handle = lambda call: call.answer(200, b"picture")
+    async with Client(server.service) as client:
+        await client.submit(BODY)
+        await client.status("r1")
+        assert await client.download(f"{elsewhere.url}/p.png?sig=1") == b"picture"
+        assert await client.download(f"{server.url}/p.png") == b"{}"
+    keys = [call.headers.get("x-api-key") for call in server.calls]
+    key = server.service.api_key.lower()
+    assert keys == [key, key, None]
+    assert all(key not in str(call.headers) for call in elsewhere.calls)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_api_call_follows_no_redirect(server, elsewhere, status, method):
+    server.handle = lambda call: call.answer(status, b"", location=f"{elsewhere.url}/stolen")
+    async with Api(server.service) as border:
+        reply = await border.call(method, f"{server.url}/x", body=BODY if method == "POST" else None)
+    assert status == reply.status
+    assert (len(server.calls), elsewhere.calls) == (1, [])
+
+
+async def test_a_picture_may_be_redirected_and_the_key_does_not_go_along(server, elsewhere):
+    server.handle = lambda call: call.answer(302, b"", location=f"{elsewhere.url}/p.png")
+    elsewhere.handle = lambda call: call.answer(200, b"picture")
+    async with Client(server.service) as client:
+        assert await client.download(f"{server.url}/p.png") == b"picture"
+    assert ["x-api-key" in call.headers for call in server.calls + elsewhere.calls] == [False, False]
+
+
+async def test_redirects_in_a_circle_end(server):
+    server.handle = lambda call: call.answer(302, b"", location="/again")
+    async with Client(server.service) as client:
+        with pytest.raises(NoAnswer):
+            await client.download(f"{server.url}/p.png")
+    assert len(server.calls) == api.REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://h/x", "http://[", "", "//", "https://h:99999/"]
+)
+async def test_a_redirect_to_nonsense_is_no_answer(server, location):
+    server.handle = lambda call: call.answer(302, b"", location=location)
+    async with Client(server.service) as client:
+        with pytest.raises(NoAnswer):
+            await client.download(f"{server.url}/p.png")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[", "https://h:99999/x", "http://exa mple/x", "http://\x00/"]
+)
+async def test_an_output_url_that_is_none_is_no_answer(server, url):
+    async with Client(server.service) as client:
+        with pytest.raises(NoAnswer):
+            await client.download(url)
+
+
+async def test_cookies_are_not_stored(server):
+    server.handle = lambda call: call.answer(200, b"{}", set_cookie="session=1; Path=/")
+    async with Client(server.service) as client:
+        for _ in range(2):
+            await client.submit(BODY)
+            await client.download(f"{server.url}/p.png")
+    assert ["cookie" in call.headers for call in server.calls] == [False] * 4
+
+
+@pytest.mark.parametrize("url", ["/p.png?sig=a%3Ab%2F%7E&x=%20+%2B", "/a%7Eb/%41%2F.png", "/p.png?x=a:b/c~"])
+async def test_a_signed_url_is_asked_for_as_it_was_written(server, url):
+    async with Client(server.service) as client:
+        await client.download(server.url + url)
+    assert server.calls[0].line == f"GET {url} HTTP/1.1"
+
+
+async def test_a_request_id_cannot_lead_to_another_path(server):
+    server.handle = lambda call: call.answer(200, {"status": "QUEUED"})
+    async with Client(server.service) as client:
+        await client.status("a/b?c#d e")
+    assert server.calls[0].line == "GET /v2/requests/a%2Fb%3Fc%23d%20e/status HTTP/1.1"
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_used_again_while_it_is_warm(server):
+    server.handle = lambda call: call.answer(200, ACCEPTED)
+    async with Client(server.service) as client:
+        for _ in range(3):
+            await client.submit(BODY)
+    assert (len(server.calls), server.connections) == (3, 1)
+
+
+async def test_a_post_on_a_connection_that_was_cut_meanwhile_is_not_repeated(server):
+    """The other side resets the kept connection when the POST arrives: it was read, so nobody knows."""
+    server.handle = lambda call: call.answer(200, ACCEPTED)
+    async with Client(server.service) as client:
+        await client.submit(BODY)
+        server.handle = reset
+        assert isinstance(await client.submit(BODY), Unknown)
+    assert (len(server.calls), server.connections) == (2, 1)
+
+
+async def test_a_connection_idle_for_longer_than_allowed_is_not_used_for_a_post(server, monkeypatch):
+    monkeypatch.setattr(api, "REUSE_IDLE_S", 0.05)
+    server.handle = lambda call: call.answer(200, ACCEPTED)
+    async with Client(server.service) as client:
+        await client.submit(BODY)
+        await anyio.sleep(0.1)
+        await client.submit(BODY)
+    assert server.connections == 2
+
+
+async def test_a_cancelled_call_leaves_the_client_usable(server):
+    server.handle = silence
+    async with Client(server.service) as client:
+        with anyio.move_on_after(0.05) as scope:
+            await client.submit(BODY)
+        assert scope.cancelled_caught
+        server.handle = lambda call: call.answer(200, ACCEPTED)
+        assert Accepted("r1") == await client.submit(BODY)
+
+
+# -- settings that no request would survive ----------------------------------------------------------------------------
+
+
+def test_a_ca_file_that_is_none_is_told_before_anything_is_sent(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name in ("ca.pem", "missing.pem"):
+        with pytest.raises(UsageError, match=rf"{name}: no CA certificates.*SSL_CERT_FILE"):
+            Client(Service(api_key="k", network=Network(ca_file=str(tmp_path / name))))
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1:3128", "socks5://h:1080", "user:pa55@h:3128"])
+def test_a_proxy_we_cannot_use_is_told_before_anything_is_sent_and_not_shown(proxy):
+    with pytest.raises(UsageError, match=r"Set https_proxy to http://host:port") as refused:
+        Network(proxies={"https": proxy})
+    assert "pa55" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["SG_1\n", "SG_1\r\nx-evil: 1", "SG_ß", "SG_\x00"])
+def test_a_key_that_no_header_can_carry_is_told_and_not_shown(key):
+    with pytest.raises(UsageError, match=r"Check SEGMIND_API_KEY") as refused:
+        Service(api_key=key)
+    assert "SG_" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["api.segmind.com", "ftp://h", "http://", "http://[", "https://user@h", "https://:secret@h", ""]
+)
+def test_a_base_url_that_is_none_is_told(url):
+    with pytest.raises(UsageError, match=r"is no base URL"):
+        Service(inference_url=url)
+
+
+def test_no_repr_shows_the_key():
+    service = Service(api_key="SG_secret", network=Network(proxies={"http": "http://u:pa55@h"}))
+    for shown in (repr(service), repr(Client(service)), service.identity):
+        assert "SG_secret" not in shown
+        assert "pa55" not in shown

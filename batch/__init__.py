@@ -4,14 +4,17 @@ The modules in the order a row travels:
 
     cli/         the command line: the only package that prints, reads the environment or asks
     runner       holds the folder, plans, owns the tasks, ends with a report
+    doctor       is everything there that a run needs?
+    rebuild      what a folder shows, written anew from its ledger
     plan         manifest → checked, staged, compared with what is known
-    intake/      read (CSV, YAML) · expand (defaults, matrix, templates) · check every cell and picture
+    redo         rows of a folder once more, each changed a little
+    intake/      read (CSV, YAML, JSONL, Parquet, .xlsx) · expand (defaults, matrix, templates) · check every cell and picture
     journey      one job, start to finish: read this first
     remote/      the conversation with the service: submit, polls, pace, uploads
-    results/     pictures on disk · report.csv, failures.csv, summary.json
+    results/     pictures on disk · report.csv, failures.csv, summary.json · the contact sheet, report.html
     ledger/      SQLite: the state machine of a paid job, on disk before it is needed
     folder       the output folder and its lock
-    model · parameters · config · table · errors    what all of them share
+    model · parameters · config · table · log · errors    what all of them share
     local/       the server that plays the service on this machine; shares only the parameters
 
 Imports point down this list. From a script or a notebook:

@@ -107,14 +107,21 @@ class Arrival:
         self._tally.saved(task)
 
     async def share(self, task: Task) -> bool:
-        """Give a saved job's picture to the rows that lack it, from the folder; say whether it was still there."""
-        for source in task.sources:
+        """Give a saved job's picture to the rows that lack it, from the folder; say whether it was still there.
+
+        It may lie at another row, or be an earlier version of a row that came back to the work of before.
+        """
+        outputs = [target.output for target in task.targets]
+        aside = await to_thread.run_sync(keep.set_aside, self._folder, outputs)
+        for source in (*task.sources, *aside):
             data = await to_thread.run_sync(keep.read, self._folder, source, task.sha256)
             if data is None:
                 continue
             picture = await to_thread.run_sync(keep.look_at, data, str(task.parameters["image_format"]))
             await self._write(task, picture)
             await self._desk.do(lambda ledger: feed.kept(ledger, task))
+            if source in aside:  # it is no earlier version any more
+                await to_thread.run_sync(keep.forget_aside, self._folder, source)
             self._tally.saved(task)
             return True
         return False

@@ -2,6 +2,9 @@
 
 Integer micro-dollars, no clock, no I/O. The cap bounds what this run spends plus what was unknown or in flight in the
 folder when it began, so `committed` starts with that. With no cap everything may be spent, and the price may be unknown.
+
+The cap is kept as far as the price is known. A price that rises while jobs are in flight shows in the first new bill
+only; from then on it is set aside, so the cap can be passed by the rise of what was in flight then, and by no more.
 """
 
 from __future__ import annotations

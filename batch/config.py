@@ -26,6 +26,8 @@ JOB_TIMEOUT_S = 900.0
 NAME = "{id}.{ext}"
 SETTLE_S = 120.0
 GRACE_S = 60.0
+ANEW = "random"
+COUNT_UP = "+1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,30 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Redo:
+    """Which rows of a folder are done once more, and what is changed in each of them first.
+
+    `seed` None leaves the seed, ANEW draws one for each row, COUNT_UP takes the next (0 after the last one);
+    `prompt_append` goes to the end of the prompt and may take columns: "in {texture}". With `from_folder` the rows are
+    the folder's own, chosen by `statuses` and RunSettings.only; without, they are those of the manifest.
+    """
+
+    statuses: tuple[str, ...] = ()
+    seed: str | None = None
+    prompt_append: str = ""
+    from_folder: bool = True
+
+    def __post_init__(self) -> None:
+        if self.seed not in {None, ANEW, COUNT_UP}:
+            raise UsageError(f"--seed {self.seed}: a redo takes {ANEW} or {COUNT_UP}.")
+
+    @property
+    def changes(self) -> bool:
+        """Whether a row becomes other work."""
+        return self.seed is not None or bool(self.prompt_append.strip())
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """What one run is asked to do; times in seconds, money in micro-dollars.
 
@@ -100,7 +126,7 @@ class RunSettings:
     what this run spends plus what was unknown or in flight before it; `price` is what a job costs, where the folder does
     not know. `max_failures` and `max_failure_share` (0 … 1) stop the run, `pilot` sends that many rows spread over the
     manifest, `settle_s` is the time the history is given to list a lost submit, `grace_s` what is in flight is given
-    after a signal.
+    after a signal. `redo` does rows of the folder once more, each changed a little.
     """
 
     out: Path | str
@@ -119,6 +145,7 @@ class RunSettings:
     pilot: int | None = None
     settle_s: float = SETTLE_S
     grace_s: float = GRACE_S
+    redo: Redo | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 10_000:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import fcntl
 import platform
 import shutil
-import sqlite3
 import tempfile
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from batch.errors import EXIT_OK, EXIT_STOPPED, NoAnswer, NotDelivered, RunStopped, ServiceError
+from batch.ledger import probe
 from batch.remote.client import Client
 from batch.remote.history import PATH as HISTORY_PATH
 from batch.remote.verdicts import read_time
@@ -65,7 +65,7 @@ def examine(out: Path, service: Service | None) -> list[Finding]:
 def _versions() -> Iterator[Finding]:
     yield Finding(
         OK, "versions", f"texbatch {metadata.version('texbatch')}, Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.release()}",
+        f"SQLite {probe.SQLITE}, {platform.system()} {platform.release()}",
     )  # fmt: skip
     found, missing = [], []
     for name in LIBRARIES:
@@ -114,18 +114,12 @@ def _locks(here: Path) -> Iterator[Finding]:
             )
         else:
             yield Finding(OK, "lock", "the file system locks files")
-    try:
-        with closing(sqlite3.connect(here / "ledger.sqlite")) as connection:
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            connection.execute("CREATE TABLE probe (value)")
-    except sqlite3.Error as exc:
-        mode = str(exc)
-    if mode == "wal":
+    reason = probe.why_not(here)
+    if reason is None:
         yield Finding(OK, "ledger", "the file system holds a ledger (SQLite, WAL)")
     else:
-        yield Finding(
-            FAIL, "ledger", f"this file system cannot hold a ledger ({mode}).", "Use a local disk for --out."
-        )
+        told = f"this file system cannot hold a ledger ({reason})."
+        yield Finding(FAIL, "ledger", told, "Use a local disk for --out.")
 
 
 async def _service(service: Service | None) -> list[Finding]:

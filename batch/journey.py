@@ -169,12 +169,12 @@ class Journey:
             )
             with self.halt.posting():
                 reply = await self.client.submit(body)
-            if isinstance(reply, verdicts.Accepted) and await self.desk.do(holds(reply.request_id)):
-                reply = verdicts.Unknown(
-                    "repeated_request_id", f"another row holds request {reply.request_id}", 200
-                )
-            event, facts = moves.submitted(reply, last=last)
             try:
+                if isinstance(reply, verdicts.Accepted) and await self.desk.do(holds(reply.request_id)):
+                    reply = verdicts.Unknown(
+                        "repeated_request_id", f"another row holds request {reply.request_id}", 200
+                    )
+                event, facts = moves.submitted(reply, last=last)
                 await self._move(task, event, **facts)
             except FolderError as exc:
                 if isinstance(

@@ -12,24 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from batch.config import LOCAL_SERVICE, NAME
-from batch.errors import ManifestError
+from batch.errors import ManifestError, UsageError
 from batch.folder import OutputFolder
 from batch.intake import expand, fold_name, open_manifest, own_columns
 from batch.ledger import bill
 from batch.ledger.stage import Plan, Stage
 from batch.ledger.store import Ledger
 from batch.model import Problem
+from batch.redo import FolderRows, Rework
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from batch.config import Reading, RunSettings
+    from batch.config import Reading, Redo, RunSettings
     from batch.intake import Manifest, PictureCache
 
 T = TypeVar("T")
 
 CHUNK = 1000  # rows that live as Python objects at a time
 MOST_PROBLEMS = 10_000
+_LET_END = "Let it end: texbatch retry --status pending"
+_SETTLE = dict.fromkeys(("unknown", "sending"), "Settle it: texbatch resolve")
 
 
 @dataclass
@@ -72,21 +75,28 @@ def survey(
     *,
     name: str = NAME,
     check: Callable[[], None] = lambda: None,
+    redo: Redo | None = None,
+    only: Collection[str] = (),
 ) -> Survey:
     """Read every row into `stage`; return what was found.
 
-    `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early.
+    `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early. A
+    `redo` changes the rows and takes in those of `only` alone, since the others stay what they are.
     """
     found = Survey(own_columns(manifest))
-    items = _checked(
-        expand(manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen), check
+    rework = Rework(redo) if redo is not None and redo.changes else None
+    rows = expand(
+        manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen, rework=rework
     )
+    items = _checked(rows, check)
+    chosen = frozenset(only) if rework else frozenset()
     with stage.filling():
         while chunk := list(itertools.islice(items, CHUNK)):
             for item in chunk:
                 if isinstance(item, Problem):
                     found.note(item)
-            stage.add((item for item in chunk if not isinstance(item, Problem)), fold_name)
+            payloads = (item for item in chunk if not isinstance(item, Problem))
+            stage.add((item for item in payloads if not chosen or item.id in chosen), fold_name)
     found.rows = len(stage)
     for problem in stage.clashes(str(manifest.path)):
         found.note(problem)
@@ -143,12 +153,22 @@ def stage_manifest(
     `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError, and what `check`
     raises at a row.
     """
-    manifest = open_manifest(path, encoding=settings.reading.encoding)
+    redo = settings.redo
+    manifest: Manifest
+    if redo is not None and redo.from_folder:
+        manifest = FolderRows(ledger, folder, redo, settings.only, settings.reading.encoding)
+        path = manifest.path
+    else:
+        manifest = open_manifest(path, encoding=settings.reading.encoding)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
+    if redo is not None and not merging:
+        raise UsageError(f"{path}: a redo changes rows of a folder: it goes with retry, not with run.")
     stage = Stage(ledger.connection, ignore_url_query=settings.reading.ignore_url_query)
     name = (ledger.meta("name") if merging else None) or NAME
-    found = survey(manifest, settings.reading, stage, seen, name=name, check=check)
+    found = survey(
+        manifest, settings.reading, stage, seen, name=name, check=check, redo=redo, only=settings.only
+    )
     found.raise_for_errors()
     _check_against_folder(path, stage, folder, settings.only, merge=merging)
     stage.draw_seeds()
@@ -160,8 +180,8 @@ def _check_against_folder(
 ) -> None:
     """Find what is wrong with the staged rows in this folder; raises ManifestError with all of it.
 
-    Ids asked for with --only that no row has, rows to merge that the folder does not know, and pictures in the
-    folder that texbatch did not write.
+    Ids asked for with --only that no row has, rows to merge that the folder does not know or that may be at the service
+    with other work, and pictures in the folder that texbatch did not write.
     """
     problems = []
     if only:
@@ -174,7 +194,22 @@ def _check_against_folder(
             Problem(str(path), number, "id", f"{row_id!r} is no row of this folder.", "Use run for new rows.")
             for number, row_id in stage.strangers()
         ]
+        problems += [
+            Problem(str(path), number, "id", f"{row_id!r} has changed, and may be at the service ({state}).",
+                    f"{_SETTLE.get(state, _LET_END)} {folder.path}; only then can it be sent again.")
+            for number, row_id, state in stage.unsettled()
+        ]  # fmt: skip
     if folder.images.is_dir():
+        outside = {
+            parent
+            for parent in stage.folders()
+            if not (folder.images / parent).resolve().is_relative_to(folder.images.resolve())
+        }
+        problems += [
+            Problem(str(path), None, None, f"a link at {folder.images / parent} leads out of the output folder.",
+                    "Remove the link, or use another --name.")
+            for parent in sorted(outside)
+        ]  # fmt: skip
         problems += [
             Problem(
                 str(path), number, None, f"would overwrite {folder.images / output}, which texbatch did not write.",

@@ -84,7 +84,7 @@ class Resolution:
         strangers = [wanted for wanted in ids if not any(wanted in job.ids for job in jobs)]
         if strangers:
             raise UsageError(
-                f"--id: not unknown rows of this folder: {', '.join(strangers)}. See `texbatch resolve DIR`."
+                f"not unknown rows of this folder: {', '.join(strangers)}. See `texbatch resolve DIR`."
             )
         return jobs if every else [job for job in jobs if set(job.ids) & set(ids)]
 
@@ -96,7 +96,7 @@ class Resolution:
 
     def attach(self, requests: Mapping[str, str]) -> None:
         """Give rows the request ids a person found for them; raises UsageError when one is taken."""
-        jobs = {job.ids: job for job in self.chosen(list(requests), every=False)}
+        jobs = self.chosen(list(requests), every=False)
         with self._ledger.atomic() as connection:
             for row_id, request_id in requests.items():
                 taken = connection.execute(
@@ -106,7 +106,12 @@ class Resolution:
                     raise UsageError(
                         f"--attach {row_id}={request_id}: another row of this folder holds that request."
                     )
-                job = next(job for ids, job in jobs.items() if row_id in ids)
+                job = next((job for job in jobs if row_id in job.ids), None)
+                if job is None:
+                    raise UsageError(
+                        f"--attach {row_id}={request_id}: another row of the same job has been given a request."
+                    )
+                jobs.remove(job)
                 self._ledger.move(job.job, Event.ATTACH, request_id=request_id, detail="attached by a person")
 
     async def reconcile(self, service: Service, settle_s: float) -> str | None:

@@ -31,8 +31,8 @@ from batch.ledger import bill, feed
 from batch.ledger.store import Ledger
 from batch.plan import SeenPictures, stage_manifest
 from batch.results import report
-from batch.times import steady_clock
 from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
+from batch.times import steady_clock
 from batch.work import Figures, Work
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def _refuse(plan: Plan) -> bool:
 class Listener:
     """What a run tells while it goes on, and the one thing it asks.
 
-    `begun` hears the run's id; `planned` hears the plan and the warnings before anything is sent; `confirm` is asked whether changed rows may be
-    paid for again, unless the settings say yes; `progress` hears every step, `warn` what a person should know.
+    `begun` hears the run's id; `planned` the plan and the warnings before anything is sent; `confirm` is asked whether
+    changed rows may be paid for again, unless the settings say yes; `progress` hears every step, `warn` what a person
+    should know.
     """
 
     begun: Callable[[str], None] = lambda run_id: None  # noqa: ARG005

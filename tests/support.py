@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
@@ -91,7 +91,7 @@ def go(
 
 
 class Command:
-    """The real command in a process of its own, its output read while it runs."""
+    """The real command in a process of its own, its output read while it runs; killed at the end of a `with` block."""
 
     def __init__(self, *args: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> None:
         self.lines: list[str] = []
@@ -107,6 +107,14 @@ class Command:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self._process.kill()
+        self.end()
 
     def _read(self) -> None:
         for line in self._process.stdout:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import console, operators, options, serving
+from batch.cli import console, operators, options, redoing, serving
 from batch.config import LOCAL_SERVICE
 from batch.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batch.log import WARNING
@@ -41,7 +42,7 @@ def texbatch() -> None:
 def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Texture every row of MANIFEST; continue an earlier run.
 
-    MANIFEST is .csv, .tsv or .yaml, or a job file, which names one and holds any of these options.
+    MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx or .parquet, or a job file, which names one and holds any of these options.
     """
     asked = options.asked(ctx, manifest)
     out = asked.values["out"]
@@ -57,12 +58,15 @@ def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 @texbatch.command(epilog=options.UNITS)
 @click.argument("folder", type=_PATH)
 @click.argument("file", type=_PATH, required=False)
+@redoing.of_redo
 @options.of_runs
 @click.pass_context
 def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> None:
-    """Send failed rows again and merge them into FOLDER.
+    """Send failed rows again and merge them into FOLDER; or do any rows once more.
 
-    The rows are those of FILE, with your edits; without one, of FOLDER/failures.csv.
+    The rows are those of FILE, with your edits; without one, of FOLDER/failures.csv. With --only or --status they are
+    FOLDER's own. --seed random, --seed +1 and --prompt-append make them other work, which is paid for also where a row
+    is saved: its picture is kept in images/.previous/.
     """
     from batch.folder import OutputFolder  # noqa: PLC0415  start-up time
     from batch.ledger.store import Ledger  # noqa: PLC0415
@@ -71,11 +75,15 @@ def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> N
     with Ledger.read(place.ledger) as ledger:
         local = ledger.meta("service") == LOCAL_SERVICE  # such a folder can be retried with nothing else
     asked = options.asked(ctx, file or place.failures)
-    settings = asked.settings(folder, retry_failed=True)
+    redo = redoing.read_redo(ctx, asked.values, file)
+    settings = replace(asked.settings(folder, retry_failed=True), redo=redo)
     if asked.values["dry_run"]:
         _preview(asked, settings, merge=True)
-    else:
-        ctx.exit(_run(asked, settings, None if local else _service(asked, folder), merge=True))
+        return
+    code = _run(asked, settings, None if local else _service(asked, folder), merge=True)
+    if text := redoing.afterwards(redo):
+        asked.log.say(text)
+    ctx.exit(code)
 
 
 def _service(asked: Asked, beside: Path) -> Service | None:
@@ -107,7 +115,8 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
             warn=lambda text: log.say(text, "run.warning", WARNING),
         )
         end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
-    console.finished(log, end, Path(settings.out))
+    onward = f"texbatch retry {settings.out} --status pending" if merge else "run the same command again"
+    console.finished(log, end, Path(settings.out), onward=onward)
     return end.exit_code
 
 
@@ -237,21 +246,21 @@ def resolve(
     if (every or ids) and not (resubmit or abandon):
         raise UsageError("--all and --id: what is to become of them? Give --resubmit or --abandon.")
     named = dict(_pair(text) for text in attach)
+    for row_id in named:
+        if row_id in ids or len([text for text in attach if _pair(text)[0] == row_id]) > 1:
+            raise UsageError(f"--attach: {row_id} is named more than once. Give each row one decision.")
     service = read_service(folder, api_key_file) if reconcile else None
     with open_resolution(folder, service) as resolution:
         if service is not None:
             trouble = ask_history(resolution, service, settle)
             if trouble:
                 console.say(f"Not all could be settled: {trouble}.")
-        if named:
-            resolution.attach(named)
-        if resubmit or abandon:
-            jobs = resolution.chosen(ids, every=every)
-            if resubmit and jobs and not yes and not console.confirm_resubmit(jobs):
-                raise UsageError(
-                    f"--resubmit may pay for {len(jobs)} jobs a second time. Add --yes to do it."
-                )
-            resolution.decide(jobs, Event.RESUBMIT if resubmit else Event.ABANDON)
+        jobs = resolution.chosen(ids, every=every) if resubmit or abandon else []
+        jobs = [job for job in jobs if not named.keys() & set(job.ids)]
+        if resubmit and jobs and not yes and not console.confirm_resubmit(jobs):
+            raise UsageError(f"--resubmit may pay for {len(jobs)} jobs a second time. Add --yes to do it.")
+        resolution.attach(named)
+        resolution.decide(jobs, Event.RESUBMIT if resubmit else Event.ABANDON)
         console.unknown(resolution.unknown)
 
 
@@ -265,7 +274,7 @@ def _pair(text: str) -> tuple[str, str]:
 @texbatch.command()
 @serving.of_serve
 def serve(**values: Any) -> None:
-    """Serve the API of the hosted model on 127.0.0.1, without the network and without cost."""
+    """Serve the hosted model's API on 127.0.0.1, without the network and without cost."""
     from batch.local import serve as serve_here  # noqa: PLC0415  start-up time
 
     settings = serving.server_settings(values)

@@ -147,8 +147,11 @@ def planned(log: Log, told: Plan, warnings: Sequence[Problem]) -> None:
         log.tell(LogEvent("run.planned", INFO, counts))
 
 
-def finished(log: Log, end: Finished, out: Path) -> None:
-    """Say how a run ended, and what to do about rows that have no picture; when quiet, only if something went wrong."""
+def finished(log: Log, end: Finished, out: Path, *, onward: str) -> None:
+    """Say how a run ended, and what to do about rows that have no picture; when quiet, only if something went wrong.
+
+    `onward` is how to go on with rows that are left.
+    """
     figures = end.summary
     wrong = end.exit_code not in _AS_PLANNED or any(
         figures[name] for name in ("failed", "expired", "unknown")
@@ -171,11 +174,11 @@ def finished(log: Log, end: Finished, out: Path) -> None:
     again = f", ${resumed:.2f} saved by not sending again" if resumed else ""
     again += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {spent}{again}; {out / 'report.csv'}")
-    for line in advice(figures, out):
+    for line in advice(figures, out, onward):
         log.say(line, level=ERROR)
 
 
-def advice(figures: Mapping[str, Any], out: Path) -> Iterator[str]:
+def advice(figures: Mapping[str, Any], out: Path, onward: str) -> Iterator[str]:
     """Say what to do about rows that have no picture."""
     for error in figures["top_errors"]:
         yield f"{error['count']} x {error['error_class']}: {error['example']}"
@@ -187,7 +190,7 @@ def advice(figures: Mapping[str, Any], out: Path) -> Iterator[str]:
             f"they are not sent again, so that nothing is paid twice. See: texbatch resolve {out}"
         )
     if figures["pending"]:
-        yield "Some rows are still waiting or running: run the same command again."
+        yield f"Some rows are still waiting or running: {onward}."
 
 
 def rebuilt(made: Rebuilt) -> None:

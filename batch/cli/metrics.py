@@ -5,11 +5,9 @@ A thread of its own reads the ledger as `status` does, so the run neither waits 
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from typing import TYPE_CHECKING, Self
 
-from batch.errors import FolderError
 from batch.folder import OutputFolder
 from batch.ledger.store import Ledger
 from batch.log import WARNING
@@ -59,7 +57,7 @@ class MetricsFile:
         try:
             with Ledger.read(self._folder.ledger) as ledger:
                 write_metrics(ledger, self._folder.path, self._file)
-        except (FolderError, sqlite3.Error) as exc:  # the run is worth more than its figures
+        except Exception as exc:  # noqa: BLE001  the run is worth more than its figures
             if not self._warned:
                 self._warned = True
                 self._log.say(f"{exc} Going on without it.", "run.warning", WARNING)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from batch.cli import redoing
 from batch.cli.log import Log
 from batch.config import CONCURRENCY, GRACE_S, JOB_TIMEOUT_S, NAME, RETRIES, SETTLE_S, Reading, RunSettings
 from batch.errors import UsageError
@@ -246,10 +247,12 @@ def asked(ctx: click.Context, manifest: Path) -> Asked:
     from batch.intake import is_job_file, read_job_file  # noqa: PLC0415  start-up time
 
     if not is_job_file(manifest):
+        redoing.refuse_elsewhere(ctx, ctx.params)
         return Asked(manifest, dict(ctx.params), _log(ctx, ctx.params))
     own = {param.name: param for param in _run_options(ctx) if param.name}
     job = read_job_file(manifest, [name.replace("_", "-") for name in own], os.environ)
     values = ctx.params | _from_job(ctx, job, own)
+    redoing.refuse_elsewhere(ctx, values)
     return Asked(job.manifest, values, _log(ctx, values))
 
 

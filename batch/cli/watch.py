@@ -81,7 +81,10 @@ def _lines(folder: Path, now: Pulse, figures: Mapping[str, Any], *, gone: bool) 
     """Yield the picture of one moment, a line at a time."""
     rows, saved = figures["rows"], figures["saved"]
     share = saved / rows if rows else 1.0
-    yield f"{folder}: {_title(now, figures, gone=gone)}"
+    yield (
+        str(folder) if len(str(folder)) < WIDTH - 1 else f"…{str(folder)[2 - WIDTH :]}"
+    )  # its end tells more
+    yield _title(now, figures, gone=gone)
     yield f"[{'#' * int(BAR * share):.<{BAR}}] {saved} of {rows} saved ({share:.0%})"
     yield ""
     standing = [

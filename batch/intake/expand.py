@@ -25,7 +25,7 @@ from batch.model import Payload, Problem, Row
 from batch.parameters import BY_NAME, EXTENSIONS, IMAGE_PARAMETERS, PARAMETERS, Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from batch.intake.manifest import Manifest
@@ -41,15 +41,17 @@ def expand(
     overrides: Mapping[str, str],
     name_template: str = DEFAULT_NAME,
     seen: PictureCache | None = None,
+    rework: Callable[[dict[str, str], Mapping[str, str]], None] | None = None,
 ) -> Iterator[Payload | Problem]:
     """Yield a payload for every good row, and every problem, in the manifest's order.
 
     `overrides` are parameters' defaults as text, from the command line, the environment or a job file; an
-    unknown name is a KeyError. Image paths in them start at the manifest's folder too.
+    unknown name is a KeyError. Image paths in them start at the manifest's folder too. `rework` may change the texts of
+    a row's parameters, once the row is identified; it also gets what templates may take, and may raise TemplateError.
     """
     base = Base(manifest, overrides, name_template)
     yield from base.problems
-    expander = Expander(manifest, base, seen)
+    expander = Expander(manifest, base, seen, rework)
     for row in manifest.rows():
         if isinstance(row, Problem):
             yield row
@@ -64,13 +66,22 @@ def expand(
 class Expander:
     """Makes payloads of one manifest's rows; `problems` are those of the row last seen, warnings too."""
 
-    def __init__(self, manifest: Manifest, base: Base, seen: PictureCache | None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        base: Base,
+        seen: PictureCache | None,
+        rework: Callable[[dict[str, str], Mapping[str, str]], None] | None = None,
+    ) -> None:
         self._manifest = manifest
         self._base = base
+        self._rework = rework
         self._parameters = tuple(name for name in manifest.columns if name in BY_NAME)
         self._texts = dict.fromkeys(_REQUIRED, "") | base.texts
         self._values = base.values()
-        self._checked = tuple(name for name in NAMES if name in manifest.columns or name not in self._values)
+        self._checked = tuple(
+            name for name in NAMES if rework or name in manifest.columns or name not in self._values
+        )
         self._own = report_names(tuple(dict.fromkeys([*manifest.columns, *base.own])))
         self._renamed = tuple((column, shown) for column, shown in self._own.items() if column != shown)
         self._expanded = tuple(name for name in EXPANDED if name in manifest.columns or base.texts.get(name))
@@ -91,6 +102,11 @@ class Expander:
         own = self._own_cells(row.cells)
         given = self._given(row.cells)
         identity, derived = self._identify(own, given)
+        if self._rework is not None:
+            try:
+                self._rework(given, self._scope(own, given) | {ID: identity})
+            except TemplateError as error:
+                self._problem("prompt", error.reason, error.remedy)
         values = self._typed(given)
         for parameter in _REQUIRED:
             if not given[parameter] and parameter not in self._told:

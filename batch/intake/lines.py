@@ -10,6 +10,7 @@ so are objects that give nothing, as empty records of a CSV are.
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -98,7 +99,7 @@ class Lines:
 
     def _rows(self) -> Iterator[Row | Problem]:
         decoder = json.JSONDecoder(
-            object_pairs_hook=_Object, parse_float=Decimal, parse_constant=_refuse_constant
+            object_pairs_hook=_Object, parse_float=_number, parse_constant=_refuse_constant
         )
         try:
             for number, line in self._lines():
@@ -168,6 +169,12 @@ class Lines:
 
 class _Object(list[tuple[str, Any]]):
     """A JSON object as its pairs, so that a key given twice is seen."""
+
+
+def _number(literal: str) -> float | Decimal:
+    """Return a number that is no int: as a float where that is the very number, so that it reads as anywhere else."""
+    exact, value = Decimal(literal), float(literal)
+    return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -221,6 +221,7 @@ class Workbook:
     def _judge_merges(self, seen: Scan) -> None:
         top = self.header_line or 0
         ranges = [(first, last) for first, last in seen.merged if _row_of(last) >= top]
+        ranges.sort(key=lambda cells: _row_of(cells[0]))
         for first, last in ranges[:MOST_MERGED]:
             if _row_of(first) <= top:
                 reason = f"the header is merged ({first}:{last}), so not every column has a name of its own."

@@ -159,6 +159,16 @@ class Stage:
         ):
             yield row["number"], row["id"]
 
+    def unsettled(self) -> Iterator[tuple[int, str, str]]:
+        """Yield (row number, id, state) of selected rows that ask for other work while theirs may be at the service."""
+        states = ",".join(f"'{state}'" for state in AT_RISK)
+        for row in self.connection.execute(
+            "SELECT s.number, s.id, j.state FROM staged s JOIN rows r ON r.id = s.id JOIN jobs j USING (job) "
+            f"WHERE s.selected AND j.payload_key <> s.key AND r.asked_key <> s.asked_key AND j.state IN ({states}) "
+            "ORDER BY s.position"
+        ):
+            yield row["number"], row["id"], row["state"]
+
     def draw_seeds(self) -> None:
         """Give each row with a seed of -1 a seed of its own, the same one as before where the row is unchanged.
 
@@ -181,6 +191,11 @@ class Stage:
             return row["payload_key"], row["before"], row["position"]
         values = json.loads(row["parameters"]) | {"seed": secrets.randbelow(MAX_SEED + 1)}
         return self._key(values), json.dumps(values, ensure_ascii=False), row["position"]
+
+    def folders(self) -> set[str]:
+        """Return the folders below `images/` that the rows' pictures want to lie in."""
+        named = self.connection.execute("SELECT output FROM staged WHERE instr(output, '/')")
+        return {row["output"].rpartition("/")[0] for row in named}
 
     def unowned(self) -> Iterator[tuple[int, str]]:
         """Yield (row number, output) of rows whose output is no picture that the ledger wrote.
@@ -232,8 +247,10 @@ class Stage:
         )
         run("UPDATE rows SET selected=0")
         if merge:
-            run(
-                f"UPDATE rows SET selected=s.selected, asked_key={_ASKED.format('s', 'j')}, output=s.output, "
+            self.connection.create_function("any_seed", 1, self._any_seed, deterministic=True)
+            run(  # a row that asked for any seed has what it asked for, whichever seed it is given
+                "UPDATE rows SET selected=s.selected, output=s.output, asked_key="
+                f"CASE WHEN rows.asked_key = any_seed(s.parameters) THEN rows.asked_key ELSE {_ASKED.format('s', 'j')} END, "
                 "files=s.files, cells=json_patch(rows.cells, s.cells), job=j.job "
                 "FROM staged s JOIN jobs j ON j.payload_key = s.key WHERE s.id = rows.id"
             )
@@ -262,6 +279,9 @@ class Stage:
             "UPDATE jobs SET parameters=s.parameters FROM staged s "
             "WHERE s.key = jobs.payload_key AND jobs.state = 'planned' AND jobs.parameters <> s.parameters"
         )
+
+    def _any_seed(self, parameters: str) -> str:
+        return self._key(json.loads(parameters) | {"seed": RANDOM_SEED})
 
     def _staged(self, payload: Payload, fold: Callable[[str], str]) -> tuple[object, ...]:
         key = self._key(payload.parameters)

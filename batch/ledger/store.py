@@ -277,7 +277,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if not read_only:  # it holds prompts and URLs: nobody else's business
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = _open(uri)
-        if read_only and not _readable(connection) and not path.with_name(path.name + "-wal").exists():
+        if read_only and not _readable(connection) and not _size(path.with_name(path.name + "-wal")):
             connection.close()
             connection = _open(f"{uri}&immutable=1")  # closed in peace, and now on a read-only disk
         connection.execute("PRAGMA foreign_keys=ON")
@@ -302,6 +302,13 @@ def _open(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _readable(connection: sqlite3.Connection) -> bool:

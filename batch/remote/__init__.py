@@ -8,3 +8,7 @@ blocking.py  v1, the blocking call: its answer, and what it means for the money
 client.py    submit, run_sync, status, result, wait, upload, credits: what the journey uses, and what a script may use
 upload.py    local images, uploaded once per content
 """
+
+import logging
+
+logging.getLogger("stamina").addHandler(logging.NullHandler())  # else its retries reach stderr as bare words

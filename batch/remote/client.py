@@ -214,7 +214,9 @@ class Client:
             raise RunStopped(
                 f"The upload was refused. Check SEGMIND_API_KEY and the upload's host. ({reply.reason})"
             )
-        if reply.status >= 500:
+        if reply.status >= 500 or (
+            reply.status == 200 and reply.body is None
+        ):  # free, so it may be sent again
             raise NoAnswer(f"the upload was not answered ({reply.reason})")
         urls = reply.body.get("file_urls") if isinstance(reply.body, dict) else None
         if reply.status != 200 or not isinstance(urls, list) or len(urls) != len(data_urls):

@@ -9,8 +9,8 @@ Absent, and only then is it sent again: ALL of
   current   every request of ours that was accepted since the reserve is listed already, else the history lags;
   trusted   where the history lists any request of ours, one of them at least was matched by its body, else the service
             rewrites what it was sent and the comparison proves nothing;
-  alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or image; where no request
-            at all vouches for the comparison, a difference proves nothing either and there is no exception.
+  alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or pictures; where no
+            request at all vouches for the comparison, they must differ in two of the three.
 Otherwise it stays unknown: a person is asked, never the wallet.
 """
 
@@ -147,7 +147,8 @@ def _absent(
         return Undecided(job, "the history does not show requests as they were sent", waiting=False)
     opened = _window(submit, listing)
     if any(
-        (entry.created is None or entry.created >= opened) and not (vouched and differs(submit.body, entry))
+        (entry.created is None or entry.created >= opened)
+        and len(differences(submit.body, entry)) < (1 if vouched else 2)
         for entry in free
     ):
         return Undecided(job, "the history lists a request that may be this one", waiting=False)
@@ -168,12 +169,14 @@ def equal(sent: Mapping[str, Any], listed: Mapping[str, Any] | None) -> bool:
     )
 
 
-def differs(sent: Mapping[str, Any], entry: Entry) -> bool:
-    """Tell whether a listed request is certainly another one: it differs in prompt, seed or image."""
-    body = entry.body
-    return body is not None and any(
-        key in sent and key in body and _apart(key, normal(sent[key]), normal(body[key])) for key in TELLING
-    )
+def differences(sent: Mapping[str, Any], entry: Entry) -> set[str]:
+    """Tell in which of prompt, seed and pictures a listed request certainly is another one; none if it cannot be read."""
+    body = entry.body or {}
+    return {
+        "pictures" if key in IMAGE_PARAMETERS else key
+        for key in TELLING
+        if key in sent and key in body and _apart(key, normal(sent[key]), normal(body[key]))
+    }
 
 
 def _apart(key: str, sent: str, shown: str) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
 import hashlib
 import io
 import os
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from batch.errors import FolderError, TexbatchError
 from batch.model import Picture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batch.model import Target
 
 IMAGES = "images"
@@ -101,6 +105,23 @@ def keep_aside(folder: Path, name: str, picture: Picture) -> None:
             write_whole(path, picture.data)
     except OSError as exc:
         raise FolderError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
+
+
+def set_aside(folder: Path, outputs: Iterable[str]) -> list[str]:
+    """Return the names below `folder`/images of what was set aside under these output names."""
+    place = folder / IMAGES / PREVIOUS
+    found: list[str] = []
+    for output in outputs if place.is_dir() else ():
+        path = Path(output)
+        versions = (place / path.parent).glob(f"{glob.escape(path.stem)}.*{glob.escape(path.suffix)}")
+        found += sorted((str(version.relative_to(folder / IMAGES)) for version in versions), reverse=True)
+    return found
+
+
+def forget_aside(folder: Path, name: str) -> None:
+    """Remove a picture that was set aside and has come back to its place."""
+    with suppress(OSError):  # then it stays as one more version
+        (folder / IMAGES / name).unlink()
 
 
 def read(folder: Path, output: str, sha256: str | None) -> bytes | None:

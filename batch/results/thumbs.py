@@ -92,7 +92,9 @@ class Thumbs:
                 shown.thumb = name
             elif deadline is None or clock() < deadline:
                 shown.note = self._make(name, path, sha256)
-                shown.thumb = None if shown.note else name
+                if not shown.note:
+                    shown.thumb = name
+                    there.add(name)  # other rows may have the same picture
 
         with ThreadPoolExecutor(
             WORKERS

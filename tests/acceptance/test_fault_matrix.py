@@ -98,7 +98,7 @@ TABLE: dict[str, dict[str, tuple[End, End, str]]] = {
     "upload": {
         "*": (SAVED, REFUSED, "free: sent again, a few times, then the row is failed unbilled"),
         "401": (STOPPED, STOPPED, "the key"),
-        "404": (REFUSED, REFUSED, "refused: the row is failed unbilled"),
+        "404": (STOPPED, STOPPED, "the wrong host: no other picture would be taken"),
         "406 content type": (REFUSED, REFUSED, "refused"),
         "406 credits": (REFUSED, REFUSED, "refused"),
         "406 parameter": (REFUSED, REFUSED, "refused"),

@@ -16,7 +16,7 @@ from batch.local import LocalProcess
 
 KILLS = 50  # in each of four tests
 KILLS_A_FOLDER = 10
-ROWS = 80
+ROWS = 60
 
 UNRULY = [
     {"call": "submit", "action": "reset_after", "probability": 0.05},

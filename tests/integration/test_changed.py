@@ -50,8 +50,13 @@ def every_kind(hosted, pairs, out, monkeypatch):
     return pairs([*lines, *rows(2, first=10)])
 
 
+def _files(out):
+    """Return the folder's files, but for those that SQLite needs beside its own to read it."""
+    return [name for name in support.files_in(out) if not name.startswith("ledger.sqlite-")]
+
+
 def test_the_plan_names_every_kind_with_its_price(hosted, command, every_kind, out):
-    before = hosted.stats(jobs=False)["calls"], support.files_in(out), (out / "report.csv").read_bytes()
+    before = hosted.stats(jobs=False)["calls"], _files(out), (out / "report.csv").read_bytes()
     code, told, warned = command("plan", every_kind, "--out", out)
     assert code == 0
     lines = [" ".join(line.split()) for line in told.splitlines()]
@@ -65,7 +70,7 @@ def test_the_plan_names_every_kind_with_its_price(hosted, command, every_kind, o
     assert "6 jobs to send, for about $0.18" in again
     assert before == (
         hosted.stats(jobs=False)["calls"],
-        support.files_in(out),
+        _files(out),
         (out / "report.csv").read_bytes(),
     )
     assert command("run", every_kind, "--out", out, "--dry-run")[1] == told
@@ -114,9 +119,14 @@ def test_a_row_that_changed_while_its_job_was_in_flight_loses_neither_picture(ap
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "sent"), [("n\n", 2, 2), ("y\n", 0, 3), ("\n", 2, 2), ("\x03", 130, 2)],
-    ids=["no", "yes", "return", "Ctrl-C"],
-)  # fmt: skip
+    ("answer", "code", "sent"),
+    [
+        pytest.param("y\n", 0, 3, id="yes"),
+        pytest.param("\x03", 130, 2, id="Ctrl-C"),
+        pytest.param("n\n", 2, 2, id="no", marks=pytest.mark.slow),
+        pytest.param("\n", 2, 2, id="return", marks=pytest.mark.slow),
+    ],
+)
 def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code, sent):
     lines = rows(2)
     go(api, pairs(lines), out)

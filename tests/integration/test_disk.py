@@ -326,7 +326,7 @@ def spoil_middle(path):
         pytest.param(spoil_middle, id="pages overwritten"),
         pytest.param(lambda path: path.write_bytes(b"\0" * 20_000), id="zeros"),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:4096]), id="first page only"),
-        pytest.param(lambda path: path.write_text("not mine"), id="text"),
+        pytest.param(lambda path: path.write_text("not mine"), id="text", marks=pytest.mark.slow),
     ],
 )
 def test_a_torn_ledger_is_refused_by_every_command_and_stays_as_it_is(hosted, command, pairs, out, spoil):
@@ -517,7 +517,7 @@ def apart(other_machine):
     return other_machine, lambda: other_machine.stats(jobs=False)["accepted"] - before
 
 
-@pytest.mark.parametrize("hours", [-2, 2])
+@pytest.mark.parametrize("hours", [2, pytest.param(-2, marks=pytest.mark.slow)])
 def test_a_clock_that_is_moved_while_jobs_are_in_flight_ends_none_of_them(apart, pairs, out, wall, hours):
     api, accepted = apart
     api.settings(latency_s=0.5)
@@ -558,7 +558,7 @@ def test_a_clock_moved_back_between_runs_does_not_make_the_next_wait_for_hours(a
     assert summary(out)["exit_code"] == 0  # the last run is the last one, whatever its clock said
 
 
-@pytest.mark.parametrize("hours", [-2, 2])
+@pytest.mark.parametrize("hours", [2, pytest.param(-2, marks=pytest.mark.slow)])
 def test_what_was_in_flight_is_fetched_after_the_clock_was_moved(apart, pairs, out, wall, hours):
     """By our clock its hour is over, or has not begun; the service decides."""
     api, accepted = apart

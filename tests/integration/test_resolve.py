@@ -63,7 +63,8 @@ def assert_each_paid_once(api, out, count=4):
     assert (stats["accepted"], support.accepted_twice(stats)) == (count, [])
     support.assert_pictures_belong(out, stats)
     support.assert_ledger_sound(out)
-    assert summary(out)["spent_usd"] == pytest.approx(stats["billed_micro_usd"] / 1e6)
+    money = summary(out)
+    assert money["spent_usd"] + money["at_risk_usd"] == pytest.approx(stats["billed_micro_usd"] / 1e6)
 
 
 # -- listing ----------------------------------------------------------------------------------------------------------
@@ -151,12 +152,20 @@ def test_the_history_is_asked_with_the_key_of_this_folder_only(hosted, command, 
     assert hosted.api_key not in told
 
 
-def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(hosted, command, lost, again):
-    """The history is asked first; what it found is not sent again by --all."""
+def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(
+    hosted, command, lost, again, monkeypatch
+):
+    """It lags, so only one row is found; --all means the other then, and what was found is not sent again."""
+    monkeypatch.setattr("batch.settle.LAG_S", 0.1)
+    monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.1)
     hosted.faults([])
-    hosted.settings(history_lag_by_prompt={"oak 2": 1000.0})
-    code, *_ = command("resolve", lost, "--reconcile", "--settle", "600s", "--resubmit", "--all", "--yes")
-    assert code == 0
+    hosted.settings(history_lag_by_prompt={"oak 0": 10_000.0})
+    code, told, said = command(
+        "resolve", lost, "--reconcile", "--settle", "0.1s", "--resubmit", "--all", "--yes"
+    )  # fmt: skip
+    assert (code, told) == (0, "No unknown rows.\n")
+    assert "lags" in said
+    assert statuses(lost) == {"saved": 2, "pending": 2}
     assert again() == 0
     assert_each_paid_once(hosted, lost)
 
@@ -276,6 +285,23 @@ def test_a_wrong_word_is_refused_and_nothing_is_changed(command, lost, words, ex
     assert statuses(lost) == {"saved": 2, "unknown": 2}
     command("resolve", lost)
     assert (lost / "report.csv").read_bytes() == before
+
+
+def test_a_decision_that_is_refused_leaves_the_others_of_the_command_undone(hosted, command, lost):
+    """The request is right, but resubmitting the other row is not confirmed."""
+    request_id = request_of(hosted, "oak 1")
+    for words in (["--all"], ["--id", "row-0", "--yes"], ["--id", "row-1", "--yes"]):
+        assert command("resolve", lost, "--attach", f"row-1={request_id}", "--resubmit", *words)[0] == 2
+        assert statuses(lost) == {"saved": 2, "unknown": 2}
+
+
+def test_two_requests_for_rows_of_one_job_are_refused(hosted, command, tmp_path, out):
+    twins = write_csv(tmp_path / "twins.csv", [line | {"seed": 7, "prompt": "oak"} for line in rows(2)])
+    hosted.faults([{"call": "submit", "action": "reset_after"}, NO_HISTORY])
+    command("run", twins, "--out", out)
+    code, _, told = command("resolve", out, "--attach", "row-0=r", "--attach", "row-1=s")
+    assert (code, "the same job" in told) == (2, True)
+    assert statuses(out) == {"unknown": 2}
 
 
 def test_a_request_that_another_row_holds_is_refused(hosted, command, lost):

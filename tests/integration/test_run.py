@@ -43,6 +43,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("batch.remote.pace.NO_HEADER_S", 0.6)
     monkeypatch.setattr("batch.remote.history.TRIES", 1)
     monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
+    monkeypatch.setattr("batch.remote.pace.UNREACHABLE_LONGEST_S", 0.05)
 
 
 def submits(api):
@@ -310,14 +311,16 @@ def test_the_vendors_500_is_sent_again_at_most_as_often_as_asked(api, pairs, out
     assert submits(api) == 2 + retries + 1
 
 
-def test_a_service_that_cannot_be_reached_bills_nothing(pairs, out, impatient):
+def test_a_service_that_cannot_be_reached_stops_the_run_and_bills_nothing(pairs, out, impatient):
+    """It is no row's fault, so none fails: they stay planned for the next run."""
     nowhere = "http://127.0.0.1:9"
     end = support.run(
         pairs(2), support.RunSettings(out, retries=1), Service(nowhere, nowhere, nowhere, api_key="k")
     )  # fmt: skip
-    assert end.exit_code == 1
-    assert {row["error_class"] for row in report(out)} == {"not_delivered"}
-    assert summary(out)["at_risk_usd"] == 0
+    assert (end.exit_code, statuses(out)) == (3, {"pending": 2})
+    assert "cannot be reached" in end.stopped
+    assert {row["request_id"] for row in report(out)} == {""}
+    assert (summary(out)["at_risk_usd"], summary(out)["spent_usd"]) == (0, 0)
 
 
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}

@@ -57,7 +57,7 @@ def elsewhere():
             with contextlib.suppress(OSError):
                 self.wfile.write(body)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815  the name http.server calls
 
         def log_message(self, *_):
             pass
@@ -112,7 +112,14 @@ def test_the_key_is_in_no_file_and_nothing_that_is_said(keyed, tmp_path, out):
         [
             {"call": "submit", "action": "reset_after", "prompt": "oak 2", "first": 1},
             {"call": "submit", "action": "status", "status": 422, "body": quoted, "prompt": "oak 3"},
-            {"call": "submit", "action": "status", "status": 502, "body": f"<p>{KEY}</p>", "prompt": "oak 4"},
+            {
+                "call": "submit",
+                "action": "status",
+                "status": 502,
+                "body": f"<p>{KEY}</p>",
+                "prompt": "oak 4",
+                "first": 1,
+            },
             {
                 "call": "status",
                 "action": "status",
@@ -125,10 +132,9 @@ def test_the_key_is_in_no_file_and_nothing_that_is_said(keyed, tmp_path, out):
         ]
     )
     env = support.environment(keyed, TMPDIR=str(temporary))
-    said = []
-    for args in (("run", "pairs.csv", "--out", "out", "-v", "--settle", "1s"), ("status", "out", "--json"),
-                 ("resolve", "out"), ("plan", "pairs.csv", "--out", "out")):  # fmt: skip
-        said.append(support.texbatch(*args, env=env, cwd=tmp_path).output)
+    commands = (("run", "pairs.csv", "--out", "out", "-v", "--settle", "1s"), ("status", "out", "--json"),
+                ("resolve", "out"), ("plan", "pairs.csv", "--out", "out"))  # fmt: skip
+    said = [support.texbatch(*args, env=env, cwd=tmp_path).output for args in commands]
     assert by_id(out)["row-3"]["error"] == "HTTP 422: the key [key] may not do this"
     assert "[key]" in said[0]
     assert KEY not in "".join(said)
@@ -248,6 +254,7 @@ def _result(prompt, url):
             "body": {"status": "COMPLETED", "output": url, "metrics": {"cost": 0.03}}}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_redirected_for_ever_ends(keyed, tmp_path, out, elsewhere):
     url, heard = elsewhere
     keyed.faults([_result("oak 0", f"{url}/loop")])
@@ -257,7 +264,9 @@ def test_a_picture_that_is_redirected_for_ever_ends(keyed, tmp_path, out, elsewh
 
 
 @pytest.mark.parametrize("call", ["submit", "status", "result", "credits", "history", "upload"])
-@pytest.mark.parametrize("status", [302, 307, 308])
+@pytest.mark.parametrize(
+    "status", [307, pytest.param(302, marks=pytest.mark.slow), pytest.param(308, marks=pytest.mark.slow)]
+)
 def test_no_redirect_of_the_service_is_followed_with_the_key(
     keyed, tmp_path, out, elsewhere, call, status, monkeypatch
 ):
@@ -536,12 +545,5 @@ def test_a_run_leaves_no_warning_in_development_mode(tmp_path, keyed, out):
         check=False, env=support.environment(keyed), cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    for trouble in (
-        "Warning",
-        "Traceback",
-        "Exception ignored",
-        "never awaited",
-        "slow callback",
-        "Executing <",
-    ):
+    for trouble in ("Warning", "Traceback", "Exception ignored", "never awaited", "retry_scheduled"):
         assert trouble not in done.stderr, done.stderr

@@ -19,7 +19,7 @@ from batch.local import LocalApi
 
 SIGNALS = [
     pytest.param(signal.SIGINT, 130, id="SIGINT"),
-    pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+    pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
 ]
 
 
@@ -112,7 +112,7 @@ def assert_closed(out, code, rows_in_report):
 def test_the_first_signal_finishes_what_is_in_flight_and_sends_no_more(
     server, start, goes_on, out, number, code
 ):
-    server.settings(latency_s=0.6)
+    server.settings(latency_s=0.4)
     command = start(60, "--concurrency", "8")
     assert command.hears("job.accepted", 8), command.output
     assert command.signal(number) == code, command.output
@@ -126,7 +126,7 @@ def test_the_first_signal_finishes_what_is_in_flight_and_sends_no_more(
 
 
 def test_a_grace_shorter_than_the_job_leaves_it_accepted_for_the_next_run(server, start, goes_on, out):
-    server.settings(latency_s=4.0)
+    server.settings(latency_s=3.0)
     command = start(6, "--grace", "1s")
     assert command.hears("job.accepted", 6), command.output
     with ends_within(10):
@@ -149,6 +149,7 @@ def test_a_signal_does_not_wait_for_a_gate_that_is_closed(server, start, out):
     assert_closed(out, 130, 20)
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_the_settling_of_lost_submits(server, start, goes_on, out):
     server.faults([{"call": "submit", "action": "reset_before", "prompt": "oak 1", "first": 1}])
     command = start(3, "--settle", "10m")
@@ -160,6 +161,7 @@ def test_a_signal_does_not_wait_for_the_settling_of_lost_submits(server, start, 
     assert goes_on()["accepted"] == 3
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_history_that_hangs(server, start, out):
     server.faults(
         [
@@ -174,6 +176,7 @@ def test_a_signal_does_not_wait_for_a_history_that_hangs(server, start, out):
     assert statuses(out) == {"saved": 2, "unknown": 1}
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_balance_that_hangs(server, start, out):
     server.faults([{"call": "credits", "action": "no_answer"}])
     command = start(3)
@@ -183,6 +186,7 @@ def test_a_signal_does_not_wait_for_a_balance_that_hangs(server, start, out):
     assert (submits(server), statuses(out)) == (0, {"pending": 3})
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_an_upload_that_hangs(server, tmp_path, start, goes_on, out):
     support.picture(tmp_path / "chair.png")
     write_csv(tmp_path / "pairs.csv", [line | {"image_1": "chair.png"} for line in rows(4)])
@@ -195,6 +199,7 @@ def test_a_signal_does_not_wait_for_an_upload_that_hangs(server, tmp_path, start
     assert goes_on()["accepted"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_while_a_large_manifest_is_read_ends_at_once(
     server, tmp_path, start, goes_on, out, number, code
@@ -202,7 +207,7 @@ def test_a_signal_while_a_large_manifest_is_read_ends_at_once(
     """Nothing was sent and nothing is changed; the next run begins where this one did."""
     go(server, write_csv(tmp_path / "pairs.csv", rows(3)), out)
     before = support.report(out)
-    write_csv(tmp_path / "large.csv", rows(60_000))
+    write_csv(tmp_path / "large.csv", rows(40_000))
     command = start(0, name="large.csv")
     assert command.sees(lambda: _is_reading(command.pid, "large.csv")), command.output
     with ends_within(10):
@@ -342,7 +347,8 @@ def test_a_pilot_of_all_rows_is_a_run(tmp_path, out):
 
 
 def test_a_folder_in_use_says_by_whom_and_since_when(server, tmp_path, start, goes_on, command, monkeypatch):
-    server.settings(latency_s=60.0)
+    queued = {"status": "QUEUED"}
+    server.faults([{"call": "status", "action": "status", "status": 200, "body": queued}])
     first = start(3)
     assert first.hears("job.accepted", 3), first.output
     env = support.environment(server)

@@ -113,7 +113,10 @@ def test_a_column_that_looks_like_a_parameter(read_csv, header, column, meant, w
 @pytest.mark.parametrize(
     ("name", "start"),
     [
-        ("pairs.csx", "pairs.csx: .csx is no manifest format. Known are .csv .tsv .yaml .yml .jsonl .xlsx .parquet."),
+        (
+            "pairs.csx",
+            "pairs.csx: .csx is no manifest format. Known are .csv .tsv .yaml .yml .jsonl .xlsx .parquet.",
+        ),
         ("pairs", "pairs: the file has no suffix that tells its format. Known are"),
         ("pairs.xlsx", "pairs.xlsx: does not exist. Did you mean pairs.csv?"),
         ("PAIRS.CSV", "PAIRS.CSV: does not exist. Did you mean pairs.csv?"),

@@ -12,8 +12,9 @@ from openpyxl import Workbook
 from openpyxl.styles import Alignment
 
 from batch.intake import open_manifest, own_columns, workbook
-from batch.intake.columns import OUTCOME_COLUMNS
+from batch.table import OUTCOME_COLUMNS
 
+DAY = dt.datetime.fromisoformat("2026-03-01")
 HEAD = ["image_1", "image_2", "prompt", "note"]
 ROW = ["products/chair.jpg", "textures/oak.jpg", "Wrap"]
 
@@ -77,10 +78,11 @@ def note(reading) -> str:
         pytest.param("two\nlines", "General", "two\nlines", id="two lines"),
         pytest.param("two_x000D_\nlines", "General", "two\r\nlines", id="a CR as Excel writes it"),
         pytest.param("'=1+1", "General", "'=1+1", id="an apostrophe that is text"),
-        pytest.param("#N/A", "@", "#N/A", id="text that looks like an error", marks=pytest.mark.xfail(strict=True)),
         pytest.param(dt.date(2026, 3, 1), "yyyy-mm-dd", "2026-03-01", id="date"),
-        pytest.param(dt.datetime(2026, 3, 1), "d.m.yy", "2026-03-01", id="a date in any format"),
-        pytest.param(dt.datetime(2026, 3, 1, 14, 5, 9), "General", "2026-03-01T14:05:09", id="date and time"),
+        pytest.param(DAY, "d.m.yy", "2026-03-01", id="a date in any format"),
+        pytest.param(
+            DAY.replace(hour=14, minute=5, second=9), "General", "2026-03-01T14:05:09", id="date and time"
+        ),
         pytest.param(dt.time(4, 5), "h:mm", "04:05:00", id="time"),
         pytest.param(dt.timedelta(hours=30, minutes=5, seconds=1.5), "[h]:mm:ss", "30:05:01.5", id="span"),
     ],
@@ -92,6 +94,13 @@ def test_a_cell_means_what_excel_shows(read_xlsx, book, value, form, shown):
     if form != "General":
         sheet["D2"].number_format = form
     assert note(read_xlsx()) == shown
+
+
+def test_text_that_looks_like_an_error_is_text(read_xlsx, book):
+    book.active.append(HEAD)
+    book.active.append([*ROW, "#N/A"])
+    book.active["D2"].data_type = "s"  # openpyxl would write an error
+    assert note(read_xlsx()) == "#N/A"
 
 
 def test_a_typed_apostrophe_is_excels_mark_for_text(read_xlsx, book):
@@ -106,7 +115,11 @@ def test_a_typed_apostrophe_is_excels_mark_for_text(read_xlsx, book):
 
 def test_parameters_take_excels_types(read_xlsx):
     payload = read_xlsx([*HEAD, "seed", "quality", "base64"], [*ROW, None, 7.0, 80, True]).only
-    assert (payload.parameters["seed"], payload.parameters["quality"], payload.parameters["base64"]) == (7, 80, True)
+    assert (payload.parameters["seed"], payload.parameters["quality"], payload.parameters["base64"]) == (
+        7,
+        80,
+        True,
+    )
 
 
 def test_row_numbers_are_excels_and_messages_name_the_cell(read_xlsx):
@@ -128,7 +141,9 @@ def test_the_table_may_start_anywhere(read_xlsx, book):
 
 def test_wrong_dimensions_hide_nothing(read_xlsx):
     """Many programs write them wrong; openpyxl alone would stop there."""
-    reading = read_xlsx(HEAD, [*ROW, "n"], edit=lambda xml: re.sub(r'<dimension ref="[^"]*"', '<dimension ref="A1"', xml))
+    reading = read_xlsx(
+        HEAD, [*ROW, "n"], edit=lambda xml: re.sub(r'<dimension ref="[^"]*"', '<dimension ref="A1"', xml)
+    )
     assert note(reading) == "n"
 
 
@@ -171,7 +186,7 @@ def test_a_formula_is_its_stored_value(read_xlsx, value, kind, shown):
     assert note(read_xlsx(HEAD, [*ROW, "x"], edit=with_formula(value, kind))) == shown
 
 
-@pytest.mark.parametrize("value", ["", "<v/>", "<v></v>", " <v> </v> "])
+@pytest.mark.parametrize("value", ["", "<v/>", "<v></v>", " <v></v> "])
 def test_a_formula_without_a_stored_value_is_a_problem(read_xlsx, value):
     assert read_xlsx(HEAD, [*ROW, "x"], edit=with_formula(value)).errors == [
         "pairs.xlsx:2:note: (cell D2) the formula has no stored value. Save the workbook in Excel, or write the value."
@@ -182,7 +197,9 @@ def test_formulas_as_openpyxl_writes_them_have_no_value(read_xlsx):
     rows = [[*ROW, f"=A{n}"] for n in range(2, 4000)]
     errors = read_xlsx(HEAD, *rows).errors
     assert len(errors) == len(rows)
-    assert errors[-1].startswith(f"pairs.xlsx:{len(rows) + 1}:note: (cell D{len(rows) + 1}) the formula has no stored")
+    assert errors[-1].startswith(
+        f"pairs.xlsx:{len(rows) + 1}:note: (cell D{len(rows) + 1}) the formula has no stored"
+    )
 
 
 def test_a_formula_without_value_or_place_is_a_problem_of_the_file(read_xlsx):
@@ -340,7 +357,10 @@ def test_more_rows_than_are_read_whole_are_refused(read_xlsx, monkeypatch):
     monkeypatch.setattr(workbook, "MAX_ROWS", 2)
     assert len(read_xlsx(HEAD, [*ROW, "a"], [*ROW, "b"], [" "]).payloads) == 2
     (error,) = read_xlsx([*ROW, "c"]).errors
-    assert error == "pairs.xlsx:5: there are more than 2 rows; a workbook is read whole. Use CSV: it has no limit."
+    assert (
+        error
+        == "pairs.xlsx:5: there are more than 2 rows; a workbook is read whole. Use CSV: it has no limit."
+    )
 
 
 @pytest.mark.parametrize(
@@ -348,7 +368,9 @@ def test_more_rows_than_are_read_whole_are_refused(read_xlsx, monkeypatch):
     [
         pytest.param(b"image_1,image_2\n", "pairs.xlsx: is no .xlsx workbook. Save it anew", id="CSV"),
         pytest.param(b"", "pairs.xlsx: is no .xlsx workbook.", id="empty"),
-        pytest.param(b"\xd0\xcf\x11\xe0" + b"\0" * 600, "pairs.xlsx: has a password, or is an old .xls.", id="password"),
+        pytest.param(
+            b"\xd0\xcf\x11\xe0" + b"\0" * 600, "pairs.xlsx: has a password, or is an old .xls.", id="password"
+        ),
     ],
 )
 def test_a_file_that_is_no_workbook_is_named(shop, content, expected):
@@ -372,8 +394,17 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_unread(shop, monkeypatch
 
 
 def test_texbatchs_own_report_saved_in_excel_is_still_its_own(read_xlsx, shop):
-    outcomes = dict.fromkeys(OUTCOME_COLUMNS, None) | {"status": "failed", "cost": 0.03, "attempts": 1, "run_id": "r"}
-    cells = {"id": "a", "note": "'=1+1", "seed": 7.0, "base64": False} | dict(zip(HEAD, ROW, strict=False)) | outcomes
+    outcomes = dict.fromkeys(OUTCOME_COLUMNS, None) | {
+        "status": "failed",
+        "cost": 0.03,
+        "attempts": 1,
+        "run_id": "r",
+    }
+    cells = (
+        {"id": "a", "note": "'=1+1", "seed": 7.0, "base64": False}
+        | dict(zip(HEAD, ROW, strict=False))
+        | outcomes
+    )
     payload = read_xlsx(list(cells), list(cells.values())).only
     assert payload.cells == {"id": "a", "note": "=1+1"}
     assert (payload.parameters["seed"], open_manifest(shop / "pairs.xlsx").texbatch_own) == (7, True)

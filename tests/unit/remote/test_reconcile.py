@@ -291,10 +291,24 @@ def test_alone_a_short_prompt_that_is_the_start_of_ours_is_another_one():
     assert word(findings[1]) == "absent"
 
 
-def test_alone_where_nothing_vouches_for_the_comparison_any_request_in_the_window_may_be_this_one():
-    """A first run whose submits were all lost, at a service that shows its own copies of the pictures' URLs."""
-    copied = entry("r", image_1="https://copies/1.png", image_2="https://copies/2.png")
-    assert word(decide(history=listing(copied))[1]) == "never"
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [
+        pytest.param(
+            {"image_1": "https://copies/1.png", "image_2": "https://copies/2.png"}, "never", id="its own copies"
+        ),
+        pytest.param({"prompt": "a lush oak, studio light"}, "never", id="an improved prompt"),
+        pytest.param({"seed": 8}, "never", id="a seed of its own"),
+        pytest.param({"prompt": "elm", "seed": 8}, "absent", id="prompt and seed"),
+        pytest.param({"prompt": "elm", "image_1": "https://h/table.png"}, "absent", id="prompt and product"),
+        pytest.param({"seed": 8, "image_2": "https://h/elm.png"}, "absent", id="seed and texture"),
+    ],
+)  # fmt: skip
+def test_alone_where_nothing_vouches_for_the_comparison_one_difference_may_be_the_services_doing(
+    difference, expected
+):
+    """A first run whose submits were all lost: nobody knows how this service shows what it was sent."""
+    assert word(decide(history=listing(entry("r", **difference)))[1]) == expected
 
 
 def test_alone_a_request_of_before_the_window_is_of_no_concern():

@@ -1,0 +1,510 @@
+"""Rows done once more on purpose: paid exactly once each, the earlier picture kept, and the way back free."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import support
+from support import by_id, go, report, rows, statuses, write_csv
+
+from batch import RunSettings, UsageError
+from batch.config import Redo
+from batch.parameters import MAX_SEED
+from batch.remote.polls import PollLimits
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch):
+    monkeypatch.setattr("batch.remote.client.NEARBY", PollLimits(floor=0.02, first=0.02, ceiling=0.5))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Write a manifest of `count` rows, or of the rows given."""
+
+    def write(lines, name="pairs.csv"):
+        return write_csv(tmp_path / name, rows(lines) if isinstance(lines, int) else lines)
+
+    return write
+
+
+def submits(api):
+    return api.stats(jobs=False)["calls"]["submit"]
+
+
+def picture(out, name="row-1.webp"):
+    return (out / "images" / name).read_bytes()
+
+
+def versions(out):
+    """Return the earlier pictures by the row they belonged to."""
+    found = {}
+    for path in sorted((out / "images" / ".previous").glob("*")):
+        found.setdefault(path.name.split(".")[0], []).append(path.read_bytes())
+    return found
+
+
+def seeds(out):
+    return {row["id"]: int(row["seed"]) for row in report(out)}
+
+
+# -- a saved row ------------------------------------------------------------------------------------------------------
+
+
+def test_a_redone_row_is_paid_once_and_keeps_its_earlier_picture(hosted, command, pairs, out):
+    assert command("run", pairs(3), "--out", out)[0] == 0
+    before = picture(out)
+    code, _, told = command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")
+    assert code == 0, told
+    assert (submits(hosted), support.accepted_twice(hosted.stats())) == (4, [])
+    assert seeds(out) == {"row-0": 0, "row-1": 2, "row-2": 2}
+    assert support.ids(report(out)) == ["row-0", "row-1", "row-2"]
+    assert statuses(out) == {"saved": 3}
+    assert versions(out) == {"row-1": [before]}
+    assert picture(out) != before
+    assert support.summary(out)["spent_usd"] == pytest.approx(0.12)
+    assert "a later run of it brings the earlier pictures back, at no cost" in told
+    support.assert_pictures_belong(out, hosted.stats())
+    support.assert_ledger_sound(out)
+
+
+def test_a_redo_is_confirmed_with_its_price(hosted, command, pairs, out):
+    assert command("run", pairs(3), "--out", out)[0] == 0
+    before = support.files_in(out), report(out)
+    code, _, told = command("retry", out, "--only", "row-1,row-2", "--seed", "random")
+    assert (code, submits(hosted)) == (2, 3)
+    assert "2 rows were paid for before and have changed since: row-1 (row 3), row-2 (row 4)" in told
+    assert "for about $0.06. Add --yes" in told
+    assert (support.files_in(out), report(out)) == before
+
+
+def test_a_dry_run_tells_the_price_and_sends_nothing(hosted, command, pairs, out):
+    assert command("run", pairs(3), "--out", out)[0] == 0
+    code, told, _ = command("retry", out, "--only", "row-1", "--seed", "+1", "--dry-run")
+    assert (code, submits(hosted)) == (0, 3)
+    assert "1 job to send, for about $0.03" in told
+
+
+def test_a_random_seed_is_another_one_for_each_row(hosted, command, pairs, out):
+    """Two rows that shared one picture get one each."""
+    lines = [line | {"seed": 7, "prompt": "oak"} for line in rows(2)]
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert submits(hosted) == 1
+    assert command("retry", out, "--status", "saved", "--seed", "random", "--yes")[0] == 0
+    assert submits(hosted) == 3
+    assert len({7, *seeds(out).values()}) == 3
+    support.assert_pictures_belong(out, hosted.stats())
+
+
+@pytest.mark.parametrize(("before", "after"), [(7, 8), (0, 1), (MAX_SEED, 0)])
+def test_the_next_seed_begins_anew_after_the_last(hosted, command, pairs, out, before, after):
+    assert command("run", pairs([rows(1)[0] | {"seed": before}]), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    assert seeds(out) == {"row-0": after}
+
+
+def test_a_seed_that_nobody_gave_is_counted_up_too(hosted, command, pairs, out):
+    """The effective one: the model's default, written down in the report."""
+    (line,) = rows(1)
+    del line["seed"]
+    assert command("run", pairs([line]), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    assert seeds(out) == {"row-0": 87_568_757}
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        pytest.param("glossy", "oak {1} glossy", id="a blank between"),
+        pytest.param(", glossy", "oak {1}, glossy", id="a comma closes up"),
+        pytest.param("in {sku} {{x}}", "oak {1} in S1 {x}", id="columns and braces"),
+        pytest.param("=1+1", "oak {1} =1+1", id="no formula"),
+    ],
+)
+def test_the_prompt_grows(hosted, command, pairs, out, text, prompt):
+    lines = [line | {"sku": f"S{n}", "prompt": f"oak {{{{{n}}}}}"} for n, line in enumerate(rows(2))]
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--prompt-append", text, "--yes")[0] == 0
+    assert [job["body"]["prompt"] for job in hosted.stats()["jobs"]][-1] == prompt
+    assert (submits(hosted), seeds(out)["row-1"]) == (3, 1)
+
+
+def test_a_prompt_and_a_seed_change_together(hosted, command, pairs, out):
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    assert (
+        command("retry", out, "--only", "row-1", "--seed", "+1", "--prompt-append", "glossy", "--yes")[0] == 0
+    )
+    row = by_id(out)["row-1"]
+    assert (row["seed"], row["prompt"], submits(hosted)) == ("2", "oak 1 glossy", 3)
+
+
+def test_a_name_made_of_the_seed_follows_it(hosted, command, pairs, out):
+    assert command("run", pairs(1), "--out", out, "--name", "{id}-{seed}.{ext}")[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    assert by_id(out)["row-0"]["output_path"] == "images/row-0-1.webp"
+    assert list(versions(out)) == ["row-0-0"]
+
+
+def test_the_picture_files_of_today_are_sent(hosted, command, pairs, tmp_path, out):
+    support.picture(tmp_path / "chair.png")
+    assert command("run", pairs([rows(1)[0] | {"image_1": "chair.png"}]), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    assert list(hosted.stats(jobs=False)["uploaded"].values()) == [1]
+    (tmp_path / "chair.png").unlink()
+    code, _, told = command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")
+    assert (code, submits(hosted)) == (2, 2)
+    assert "report.csv:2:image_1" in told
+
+
+# -- and the manifest afterwards --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--seed", "+1"], ["--seed", "random"], ["--prompt-append", "glossy"]])
+def test_the_manifest_brings_the_earlier_picture_back_at_no_cost(hosted, command, pairs, out, words):
+    """Also long after the service has forgotten it: it is taken from images/.previous/."""
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out)[0] == 0
+    first = picture(out)
+    assert command("retry", out, "--only", "row-1", *words, "--yes")[0] == 0
+    second = picture(out)
+    before = hosted.stats(jobs=False)["calls"]
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert hosted.stats(jobs=False)["calls"] == before
+    assert (picture(out), versions(out)) == (first, {"row-1": [second]})
+    assert by_id(out)["row-1"]["prompt"] == "oak 1"
+    assert support.summary(out)["spent_usd"] == pytest.approx(0.09)
+    support.assert_pictures_belong(out, hosted.stats())
+
+
+def test_the_same_seed_again_is_known_work_too(hosted, command, pairs, out):
+    """There and back and there again: two pictures, each paid once, none of them lost or copied."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    first = picture(out, "row-0.webp")
+    for _ in range(3):
+        assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+        assert versions(out) == {"row-0": [first]}
+        second = picture(out, "row-0.webp")
+        assert command("run", manifest, "--out", out)[0] == 0
+        assert versions(out) == {"row-0": [second]}
+    assert submits(hosted) == 2
+
+
+def test_each_redo_goes_on_from_the_last(hosted, command, pairs, out):
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    for seed in (1, 2, 3):
+        assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+        assert seeds(out) == {"row-0": seed}
+    assert (submits(hosted), len(versions(out)["row-0"])) == (4, 3)
+
+
+def test_a_row_that_asked_for_any_seed_stays_as_it_was_redone(hosted, command, pairs, out):
+    """The manifest asks for any seed, and has one."""
+    manifest = pairs([line | {"seed": -1} for line in rows(2)])
+    assert command("run", manifest, "--out", out)[0] == 0
+    before = seeds(out)
+    assert command("retry", out, "--only", "row-1", "--seed", "random", "--yes")[0] == 0
+    redone = seeds(out)
+    assert (redone["row-0"], redone["row-1"] != before["row-1"]) == (before["row-0"], True)
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert (seeds(out), submits(hosted)) == (redone, 3)
+
+
+def test_a_row_that_asked_for_any_seed_and_has_a_longer_prompt_is_not_paid_back_unasked(
+    hosted, command, pairs, out
+):
+    manifest = pairs([line | {"seed": -1} for line in rows(1)])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 0
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, submits(hosted), "row-0 (row 2)" in told) == (2, 2, True)
+
+
+def test_a_picture_set_aside_and_deleted_is_fetched_again(hosted, command, pairs, out):
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    first = picture(out, "row-0.webp")
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    for path in (out / "images" / ".previous").iterdir():
+        path.unlink()
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert (picture(out, "row-0.webp"), submits(hosted)) == (first, 2)
+
+
+# -- rows that failed -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def half(hosted, command, pairs, out):
+    """A folder with two saved rows and two failed ones, whose words are allowed by now."""
+    hosted.settings(blocked_words=["oak 1", "oak 3"])
+    assert command("run", pairs(4), "--out", out)[0] == 1
+    hosted.settings(blocked_words=[])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("words", "sent", "changed"),
+    [
+        pytest.param(["--status", "failed,expired"], ["row-1", "row-3"], {}, id="by status"),
+        pytest.param(["--only", "row-3"], ["row-3"], {}, id="by id"),
+        pytest.param(["--status", "failed", "--only", "row-1"], ["row-1"], {}, id="by both"),
+        pytest.param(
+            ["--seed", "+1"], ["row-1", "row-3"], {"row-1": 2, "row-3": 4}, id="all failures, another seed"
+        ),
+        pytest.param(["--status", "expired"], [], {}, id="none of that status"),
+    ],
+)
+def test_failed_rows_are_chosen_and_need_no_yes(hosted, command, half, words, sent, changed):
+    """They were not paid for."""
+    code, _, told = command("retry", half, *words)
+    assert code == 0, told
+    assert {row["id"] for row in report(half) if row["status"] == "saved"} == {"row-0", "row-2", *sent}
+    assert seeds(half) == {f"row-{n}": n for n in range(4)} | changed
+    assert submits(hosted) == 4 + len(sent)
+    assert versions(half) == {}
+
+
+@pytest.mark.parametrize(
+    "words", [["--only", "row-1"], ["--status", "failed"], ["--seed", "+1", "--only", "row-1"]]
+)
+def test_edits_in_failures_csv_count(hosted, command, half, words):
+    failures = half / "failures.csv"
+    failures.write_text(failures.read_text().replace("oak 1", "walnut"))
+    assert command("retry", half, *words)[0] == 0
+    assert by_id(half)["row-1"]["prompt"] == "walnut"
+
+
+def test_a_mistake_in_failures_csv_is_told_with_its_place(hosted, command, half):
+    failures = half / "failures.csv"
+    lines = support.table(failures)
+    lines[1]["quality"] = "best"
+    write_csv(failures, lines)
+    code, _, told = command("retry", half, "--status", "failed")
+    assert (code, submits(hosted)) == (2, 4)
+    assert "report.csv:5:quality: (failures.csv, row 3) 'best' is no whole number." in told
+
+
+def test_an_old_failures_csv_does_not_stand_for_a_saved_row(hosted, command, half):
+    old = (half / "failures.csv").read_text()
+    (half / "failures.csv").write_text(old.replace("oak 1", "walnut"))
+    assert command("retry", half)[0] == 0
+    (half / "failures.csv").write_text(old)
+    assert command("retry", half, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    assert by_id(half)["row-1"]["prompt"] == "walnut"
+
+
+def test_without_failures_csv_the_ledger_knows_the_rows(hosted, command, half):
+    (half / "failures.csv").unlink()
+    assert command("retry", half, "--status", "failed")[0] == 0
+    assert statuses(half) == {"saved": 4}
+
+
+# -- a file of rows ---------------------------------------------------------------------------------------------------
+
+
+def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command, pairs, out):
+    """It is the rejected rows of the report, in the report's columns, with other seeds."""
+    manifest = pairs(4)
+    assert command("run", manifest, "--out", out)[0] == 0
+    lines = [
+        line | {"seed": int(line["seed"]) + 1000} for line in report(out) if line["id"] in {"row-1", "row-3"}
+    ]
+    redo = write_csv(out / "redo.csv", lines)
+    assert command("retry", out, redo)[0] == 2
+    first = picture(out)
+    assert command("retry", out, redo, "--yes")[0] == 0
+    assert seeds(out) == {"row-0": 0, "row-1": 1001, "row-2": 2, "row-3": 1003}
+    assert (submits(hosted), sorted(versions(out))) == (6, ["row-1", "row-3"])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert (submits(hosted), picture(out)) == (6, first)
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "row-1"]])
+def test_the_words_work_on_a_file_too_and_leave_its_other_rows_alone(hosted, command, pairs, out, only):
+    """Here the manifest itself, whose seed comes from the command line."""
+    lines = [{name: value for name, value in line.items() if name != "seed"} for line in rows(3)]
+    manifest = pairs(lines)
+    assert command("run", manifest, "--out", out, "--seed", 7)[0] == 0
+    code, _, told = command("retry", out, manifest, "--seed", "random", "--yes", *only)
+    assert code == 0, told
+    redone = {"row-1"} if only else {"row-0", "row-1", "row-2"}
+    assert {name for name, seed in seeds(out).items() if seed != 7} == redone
+    assert submits(hosted) == 3 + len(redone)
+    assert statuses(out) == {"saved": 3}
+
+
+def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
+    lines = [{name: value for name, value in line.items() if name != "id"} for line in rows(2)]
+    manifest = pairs(lines)
+    assert command("run", manifest, "--out", out)[0] == 0
+    ids = support.ids(report(out))
+    assert command("retry", out, manifest, "--seed", "+1", "--prompt-append", "glossy", "--yes")[0] == 0
+    assert (support.ids(report(out)), submits(hosted)) == (ids, 4)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(
+            ["--only", "row-0"],
+            "'row-0' is saved: sent as it is it would be the same work, which is never paid for twice. "
+            "Add --seed random, --seed +1 or --prompt-append",
+            id="a saved row unchanged",
+        ),
+        pytest.param(["--status", "saved"], "'row-0' is saved: sent as it is", id="saved rows unchanged"),
+        pytest.param(["--only", "row-9", "--seed", "+1"], "no row has the id 'row-9'", id="no such row"),
+        pytest.param(
+            ["--only", "row-0", "--status", "failed"], "'row-0' is saved. --status chooses failed among", id="contradiction"
+        ),
+        pytest.param(["--status", "fialed"], "--status fialed: is no status. Known are saved, failed", id="no status"),
+        pytest.param(["--status", "unknown"], "`texbatch resolve", id="unknown by status"),
+        pytest.param(["--status", ","], "--status: is empty.", id="empty status"),
+        pytest.param(["--only", "row-0", "--seed", "7"], "Give --seed random or +1, or edit a copy", id="a number"),
+        pytest.param(["--only", "row-0", "--prompt-append", " "], "--prompt-append: is empty.", id="empty text"),
+        pytest.param(
+            ["--only", "row-0", "--prompt-append", "in {colour}"], "report.csv:2:prompt: {colour} is no column",
+            id="no such column",
+        ),
+        pytest.param(["--only", "row-0", "--prompt-append", "in {"], "--prompt-append: ", id="a broken template"),
+    ],
+)  # fmt: skip
+def test_what_would_send_nothing_or_the_wrong_thing_is_refused(hosted, command, pairs, out, words, told):
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    code, _, said = command("retry", out, *words, "--yes")
+    assert (code, submits(hosted)) == (2, 2)
+    assert told in said
+
+
+def test_status_and_a_file_contradict_each_other(hosted, command, pairs, out):
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    code, _, told = command("retry", out, manifest, "--status", "failed")
+    assert (code, "--status chooses rows of the folder" in told) == (2, True)
+
+
+@pytest.mark.parametrize("command_name", ["run", "plan", "validate"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seed", "random"], "--seed random: only `texbatch retry` does a row once more"),
+        (["--seed", "+1"], "--seed +1: only `texbatch retry` does a row once more"),
+        (["--prompt-append", "x"], "No such option"),
+        (["--status", "failed"], "No such option"),
+    ],
+)
+def test_the_words_of_a_redo_make_no_sense_elsewhere(hosted, command, pairs, out, command_name, words, told):
+    where = [] if command_name == "validate" else ["--out", out]
+    code, _, said = command(command_name, pairs(1), *where, *words)
+    assert (code, submits(hosted)) == (2, 0)
+    assert told.lower() in said.lower()
+
+
+def test_a_job_file_of_run_cannot_ask_for_a_redo(hosted, command, pairs, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"manifest: {pairs(1).name}\nout: out\nseed: random\n")
+    code, _, told = command("run", job)
+    assert (code, "--seed random: only `texbatch retry`" in told) == (2, True)
+
+
+def test_a_variable_never_asks_for_a_redo(hosted, command, pairs, out, monkeypatch):
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    monkeypatch.setenv("TEXBATCH_SEED", "random")
+    code, _, told = command("retry", out, "--only", "row-0", "--yes")
+    assert (code, "TEXBATCH_SEED=random" in told, submits(hosted)) == (2, True, 1)
+    monkeypatch.setenv("TEXBATCH_SEED", "7")
+    assert command("retry", out)[0] == 0
+    assert (seeds(out), submits(hosted)) == ({"row-0": 0}, 1)
+
+
+def test_a_redo_without_its_folder_is_refused(api, pairs, out):
+    """From a script: `run` of another manifest is no redo."""
+    manifest = pairs(1)
+    with pytest.raises(UsageError, match="it goes with retry, not with run"):
+        go(api, manifest, out, redo=Redo(seed="+1", from_folder=False))
+    with pytest.raises(UsageError, match="a redo takes random or"):
+        RunSettings(out, redo=Redo(seed="7"))
+
+
+# -- rows that may be at the service ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(hosted, command, pairs, out, monkeypatch):
+    """A folder with a saved row and one that nobody knows about."""
+    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    hosted.faults(
+        [
+            {"call": "submit", "action": "reset_after", "prompt": "oak 1"},
+            {"call": "history", "action": "status", "status": 503},
+        ]
+    )
+    assert command("run", pairs(2), "--out", out)[0] == 4
+    return out
+
+
+@pytest.mark.parametrize("words", [[], ["--seed", "random"], ["--prompt-append", "x"]])
+def test_an_unknown_row_goes_through_resolve_alone(hosted, command, lost, words):
+    code, _, told = command("retry", lost, "--only", "row-1", *words, "--yes")
+    assert (code, submits(hosted)) == (2, 2)
+    assert "'row-1' may have been accepted although no answer came (unknown). `texbatch resolve" in told
+
+
+def test_an_unknown_row_cannot_slip_through_a_file(hosted, command, lost):
+    """A file that calls it failed, or says nothing of it, does not know better than the ledger."""
+    line = by_id(lost)["row-1"] | {"status": "failed", "seed": "99"}
+    redo = write_csv(lost / "redo.csv", [line])
+    code, _, told = command("retry", lost, redo, "--yes")
+    assert (code, submits(hosted)) == (2, 2)
+    assert "'row-1' has changed, and may be at the service (unknown). Settle it: texbatch resolve" in told
+
+
+def test_an_interrupted_redo_is_gone_on_with_and_not_counted_up_again(hosted, command, pairs, out):
+    assert command("run", pairs(4), "--out", out)[0] == 0
+    code, _, told = command("retry", out, "--status", "saved", "--seed", "+1", "--yes", "--pilot", "1")
+    assert (code, submits(hosted), statuses(out)) == (7, 5, {"saved": 1, "pending": 3})
+    assert f"texbatch retry {out} --status pending" in told
+    pending = ",".join(row["id"] for row in report(out) if row["status"] == "pending")
+    code, _, told = command("retry", out, "--only", pending, "--seed", "+1", "--yes")
+    assert (code, submits(hosted)) == (2, 5)
+    assert "has not ended (pending). Let it end first: texbatch retry" in told
+    assert command("retry", out, "--status", "pending")[0] == 0
+    assert (submits(hosted), statuses(out)) == (8, {"saved": 4})
+    assert seeds(out) == {f"row-{n}": n + 1 for n in range(4)}
+
+
+def test_a_redo_that_fails_keeps_the_earlier_picture_where_it_was(hosted, command, pairs, out):
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out)[0] == 0
+    first = picture(out)
+    hosted.settings(blocked_words=["glossy"])
+    assert command("retry", out, "--only", "row-1", "--prompt-append", "glossy", "--yes")[0] == 1
+    assert (by_id(out)["row-1"]["status"], picture(out), versions(out)) == ("failed", first, {})
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert (statuses(out), submits(hosted)) == ({"saved": 2}, 3)
+
+
+def test_the_local_service_redoes_without_a_key(command, tmp_path, out):
+    """And without cost; the picture comes back from where it was set aside."""
+    for n, name in enumerate(("chair.png", "oak.png")):
+        support.picture(tmp_path / name, ("red", "brown")[n], (64, 64))
+    manifest = write_csv(
+        tmp_path / "pairs.csv",
+        [{"id": "a", "image_1": "chair.png", "image_2": "oak.png", "prompt": "x", "seed": 1}],
+    )
+    assert command("run", manifest, "--out", out, "--local")[0] == 0
+    first = picture(out, "a.webp")
+    assert command("retry", out, "--only", "a", "--seed", "+1", "--yes")[0] == 0
+    with (out / "report.csv").open() as file:
+        assert [row["seed"] for row in csv.DictReader(file)] == ["2"]
+    assert command("run", manifest, "--out", out, "--local")[0] == 0
+    assert picture(out, "a.webp") == first

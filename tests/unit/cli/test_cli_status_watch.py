@@ -1,0 +1,163 @@
+"""`status --watch`: what it shows of a run, where, and when it ends."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from unicodedata import east_asian_width
+
+import pytest
+import support
+
+from batch.cli import watch as watching
+from batch.cli.watch import GONE_S, watch
+from batch.folder import OutputFolder
+from batch.ledger.states import State
+
+STARTED = 1_800_000_000.0
+ENDS = "UPDATE runs SET ended_at=?, exit_code=?"
+
+
+@pytest.fixture
+def running(book, payload, clock):
+    """A run that began a minute ago in the folder of `book`, by this process: one picture saved, one job failed."""
+    book.adopt(*(payload(name, prompt=name) for name in ("a", "b", "c", "d", "e")))
+    clock.now = STARTED + 60
+    with book.ledger.atomic() as connection:
+        connection.execute(
+            "INSERT INTO runs (run_id, pid, started_at) VALUES ('run-1', ?, ?)", (os.getpid(), STARTED)
+        )
+    book.bring("a", State.SAVED, sha256="aa")
+    book.keep("a")
+    book.bring("b", State.ACCEPTED)
+    book.bring("c", State.FAILED, error_class="job_failed", error="blocked \x1b[31mword\n" + "very " * 30)
+    return book
+
+
+@pytest.fixture
+def shown(running, capsys, monkeypatch, clock):
+    """Watch with the folder's clock; `meanwhile` are called in turn, each in the place of a second's sleep."""
+
+    def look(*meanwhile):
+        steps = list(meanwhile)
+        monkeypatch.setattr(watching.time, "sleep", lambda _: steps.pop(0)())
+        read = watching.Ledger.read
+        monkeypatch.setattr(watching.Ledger, "read", lambda path: read(path, clock=clock))
+        watch(OutputFolder(running.ledger.path.parent))
+        assert not steps
+        return capsys.readouterr().out
+
+    return look
+
+
+def end(book, code=1):
+    def ended():
+        with book.ledger.atomic() as connection:
+            connection.execute(ENDS, (book.clock(), code))
+
+    return ended
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_rows_pace_money_and_errors_are_shown(running, shown):
+    told = shown(interrupt)
+    assert f"running for 1 min 0 s (pid {os.getpid()})" in told
+    assert "1 of 5 saved (20%)" in told
+    assert "rows   pending 3   failed 1" in told
+    assert "jobs   planned 2   sending 0   accepted 1   completed 0" in told
+    assert "1.0 pictures a minute   3 left, about 3 min 0 s" in told
+    assert "$0.03 spent   $0.03 paid or perhaps paid, no picture yet" in told
+    assert re.search(r"last errors\n  \d\d:\d\d:\d\d  c  failed: blocked", told)
+
+
+def test_every_line_fits_into_80_columns_and_controls_nothing(running, shown):
+    running.bring("d", State.UNKNOWN, error_class="no_answer", error="椅子" * 60)
+    told = shown(interrupt)
+    lines = told.splitlines()
+    assert max(sum(2 if east_asian_width(c) in "WF" else 1 for c in line) for line in lines) < 80
+    assert "\x1b" not in told
+    assert "椅子" in told
+
+
+def test_it_ends_with_the_run_and_tells_its_exit_code(running, shown):
+    assert "ended after 1 min 0 s with exit code 1" in shown(end(running))
+
+
+def test_a_run_that_was_killed_is_told_as_such(running, shown, clock):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    with running.ledger.atomic() as connection:
+        connection.execute("UPDATE runs SET pid=?", (gone.pid,))
+
+    def pass_time():
+        clock.now += GONE_S + 1
+
+    assert f"the run was killed (no process {gone.pid})" in shown(pass_time)
+
+
+def test_blocks_of_a_log_do_not_come_every_second(running, shown):
+    told = shown(lambda: None, lambda: None, lambda: None, end(running))
+    assert told.count("of 5 saved") == 2
+
+
+def test_a_folder_that_never_ran(book, payload, capsys):
+    book.adopt(payload("a"))
+    watch(OutputFolder(book.ledger.path.parent))
+    assert "never run" in capsys.readouterr().out
+
+
+def test_watch_is_for_people(command, running):
+    code, _, why = command("status", running.ledger.path.parent, "--watch", "--json")
+    assert code == 2
+    assert "give one of them" in why
+
+
+def test_a_terminal_sees_one_picture_drawn_anew_until_the_run_ends(running, tmp_path):
+    """On a real terminal of 80 columns, beside a run that goes on."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
+    now = time.time()
+    with running.ledger.atomic() as connection:
+        connection.execute("UPDATE runs SET started_at=?", (now - 5,))
+    args = [sys.executable, "-m", "batch", "status", str(tmp_path), "--watch"]
+    with subprocess.Popen(
+        args, stdin=slave, stdout=slave, stderr=slave, env=os.environ | {"TERM": "xterm"}
+    ) as process:
+        os.close(slave)
+        seen = _until(master, lambda text: text.count("of 5 saved") >= 2)
+        with running.ledger.atomic() as connection:
+            connection.execute(ENDS, (now, 7))
+        seen += _until(master, lambda _: False)
+        assert process.wait(20) == 0
+    os.close(master)
+    first, *others = re.split(r"\x1b\[(\d+)F\x1b\[J", seen)
+    drawn = first.count("\n")
+    assert others[::2] == [str(drawn)] * len(
+        others[::2]
+    )  # each one goes back to the first line of the one before
+    assert len(others) >= 4
+    assert "exit code 7" in others[-1]
+    assert support.without_controls(others[-1].replace("\r", ""))
+    assert max(map(len, seen.splitlines())) <= 80
+
+
+def _until(master, enough):
+    """Read what the terminal shows until it is enough, or until its command ends."""
+    shown = ""
+    while not enough(shown):
+        ready, _, _ = select.select([master], [], [], 30)
+        try:
+            piece = os.read(master, 65_536) if ready else b""
+        except OSError:  # Linux: the other side is closed
+            break
+        if not piece:
+            break
+        shown += piece.decode()
+    return shown

@@ -1,0 +1,134 @@
+"""A run cancelled at its n-th await, for every n: what was sent is recorded, and the same command ends it well.
+
+The journey of a job and the settling of lost submits are driven step by step: at each point where they give the loop
+back, and at no other can a cancellation reach them, one run is cancelled. Everything else is real: the run, the ledger,
+the connection, the server.
+"""
+
+import sqlite3
+from contextlib import closing
+
+import anyio
+import pytest
+import support
+
+from batch import RunSettings, arun
+from batch.journey import Journey
+from batch.settle import Settling
+
+CALM = {"planned", "accepted", "completed", "saved", "unknown"}
+"""States that an orderly end may leave; `sending` is not among them: a POST is never parted from its record."""
+
+
+class Steps:
+    """Counts how often the coroutines it drives give the loop back; calls `strike` at the n-th time."""
+
+    def __init__(self, strike_at, strike):
+        self.taken = 0
+        self._strike_at = strike_at
+        self._strike = strike
+
+    def drive(self, coroutine):
+        return _Driven(coroutine, self)
+
+    def step(self):
+        self.taken += 1
+        if self.taken == self._strike_at:
+            self._strike()
+
+
+class _Driven:
+    def __init__(self, coroutine, steps):
+        self._coroutine = coroutine
+        self._steps = steps
+
+    def __await__(self):
+        go_on, given = self._coroutine.send, None
+        while True:
+            try:
+                waited_for = go_on(given)
+            except StopIteration as end:
+                return end.value
+            self._steps.step()
+            try:
+                given = yield waited_for
+            except BaseException as exc:  # noqa: BLE001  handed to whom it is meant for
+                go_on, given = self._coroutine.throw, exc
+            else:
+                go_on = self._coroutine.send
+
+
+def stepwise(method, steps):
+    """Return an async method that is driven by `steps`."""
+
+    async def driven(self, *args):
+        return await steps.drive(method(self, *args))
+
+    return driven
+
+
+async def cancelled_at(step, api, manifest, out, monkeypatch):
+    """Run the manifest, cancelled at that step of its journeys; return whether it got there."""
+    with anyio.CancelScope() as scope, monkeypatch.context() as patch:
+        steps = Steps(step, scope.cancel)
+        patch.setattr(Journey, "carry", stepwise(Journey.carry, steps))
+        patch.setattr(Settling, "until_some", stepwise(Settling.until_some, steps))
+        await arun(manifest, RunSettings(out, settle_s=0.1, job_timeout_s=20), support.service_of(api))
+    return steps.taken >= step
+
+
+def states(out):
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        return {state for (state,) in ledger.execute("SELECT state FROM jobs")}
+
+
+NOTHING = {}
+SCENES = [
+    pytest.param([], NOTHING, 12, id="a job that goes well", marks=pytest.mark.slow),
+    pytest.param(
+        [{"call": "submit", "action": "reset_after", "first": 1}], NOTHING, 12, id="an answer is lost, the job found"
+    ),
+    pytest.param(
+        [{"call": "submit", "action": "reset_before", "first": 1}], NOTHING, 20, id="a submit never arrives",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        [{"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 0.05, "first": 1},
+         {"call": "submit", "action": "status", "text": "internal", "first": 2}],
+        NOTHING, 20, id="a submit is refused for now", marks=pytest.mark.slow,
+    ),
+    pytest.param([], {"image_1": "chair.png"}, 20, id="a picture is uploaded", marks=pytest.mark.slow),
+    pytest.param([], {"base64": "true"}, 10, id="the picture is in the result", marks=pytest.mark.slow),
+]  # fmt: skip
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("faults", "columns", "fewest"), SCENES)
+async def test_a_run_cancelled_at_any_await_pays_once_and_ends_well(
+    api, tmp_path, monkeypatch, faults, columns, fewest
+):
+    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.remote.pace.MARGIN_S", 0.01)
+    support.picture(tmp_path / "chair.png")
+    step, left_behind = 0, set()
+    while True:
+        step += 1
+        (row,) = support.rows(1, first=step, **columns)
+        manifest, out = support.write_csv(tmp_path / f"{step}.csv", [row]), tmp_path / f"out-{step}"
+        api.faults(faults)
+        reached = await cancelled_at(step, api, manifest, out, monkeypatch)
+        assert states(out) <= CALM, step
+        left_behind |= states(out)
+        support.assert_ledger_sound(out)
+        assert support.report(out), step  # written at every end
+
+        api.faults([])
+        end = await arun(manifest, RunSettings(out, settle_s=0.1), support.service_of(api))
+        assert (end.exit_code, support.statuses(out)) == (0, {"saved": 1}), step
+        stats = api.stats()
+        assert stats["accepted_by_prompt"][row["prompt"]] == 1, step
+        support.assert_pictures_belong(out, stats)
+        if not reached:
+            break
+    assert step > fewest
+    assert len(left_behind) >= 4  # planned and saved, and what lies between

@@ -13,7 +13,7 @@ from batch.errors import CapReached
 from batch.ledger.states import Event
 
 _GIVEN_BACK = frozenset(
-    {Event.THROTTLE, Event.BOUNCE, Event.REFUSE, Event.FAIL, Event.FIND_FAILED, Event.ABSENT}
+    {Event.THROTTLE, Event.BOUNCE, Event.REFUSE, Event.FAIL, Event.FIND_FAILED, Event.ABSENT, Event.GIVE_UP}
 )
 """Events after which a reserved job is certainly not billed. Not RESTART: an earlier run set that money aside."""
 

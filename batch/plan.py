@@ -164,7 +164,10 @@ def stage_manifest(
     merging = ours if merge is None else merge
     if redo is not None and not merging:
         raise UsageError(f"{path}: a redo changes rows of a folder: it goes with retry, not with run.")
-    stage = Stage(ledger.connection, ignore_url_query=settings.reading.ignore_url_query)
+    ignore_url_query = settings.reading.ignore_url_query or (
+        merging and ledger.meta("ignore_url_query") == "1"
+    )
+    stage = Stage(ledger.connection, ignore_url_query=ignore_url_query)
     name = (ledger.meta("name") if merging else None) or NAME
     found = survey(
         manifest, settings.reading, stage, seen, name=name, check=check, redo=redo, only=settings.only

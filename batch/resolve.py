@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batch.budget import Budget
+from batch.config import RETRIES
 from batch.errors import UsageError
 from batch.folder import OutputFolder
 from batch.halt import Halt
@@ -119,7 +120,7 @@ class Resolution:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(service))
             desk = await stack.enter_async_context(open_desk(self._ledger))
-            settling = Settling(desk, client, Budget(None, None), Halt(), settle_s)
+            settling = Settling(desk, client, Budget(None, None), Halt(), settle_s=settle_s, retries=RETRIES)
             while await settling.until_some():
                 pass
         return settling.trouble if feed.unknown_jobs(self._ledger) else None

@@ -115,7 +115,15 @@ async def arun(
         async with hearing_signals(halt, settings.grace_s, listener.warn) if signals else nullcontext():
             begun = await to_thread.run_sync(_begin, ledger, adopt, settings)
             work = Work(
-                ledger, folder.path, settings, begun.budget, halt, figures, listener.progress, listener.warn
+                ledger,
+                folder.path,
+                settings,
+                begun.budget,
+                begun.resumed,
+                halt,
+                figures,
+                listener.progress,
+                listener.warn,
             )
             end = partial(_end, ledger, folder, halt, figures)
             try:
@@ -202,6 +210,7 @@ class _Begun:
     jobs: int
     unknown: int
     budget: Budget
+    resumed: int
 
 
 def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> _Begun:
@@ -225,7 +234,7 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
                 bill.already_done(ledger),
             ),
         )
-        return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget)
+        return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget, bill.already_done(ledger))
 
 
 def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -34,16 +34,27 @@ LAG_S = 900.0
 
 DAY_S = 86_400.0
 
+NEVER_ARRIVES = "Sent again and again, and the history proves that it never arrived; nothing was billed."
+
+Sent = TypeVar("Sent", LostSubmit, OwnRequest)
+
 
 class Settling:
-    """Settles what is unknown in one folder, through one client. `settle_s` is the time a late row is given."""
+    """Settles what is unknown in one folder, through one client. `settle_s` is the time a late row is given.
 
-    def __init__(self, desk: Desk, client: Client, budget: Budget, halt: Halt, settle_s: float) -> None:
+    A job that never arrived is sent again at most `retries` times a run: a gateway that loses every submit must not
+    keep a run going for ever.
+    """
+
+    def __init__(
+        self, desk: Desk, client: Client, budget: Budget, halt: Halt, *, settle_s: float, retries: int
+    ) -> None:
         self._desk = desk
         self._client = client
         self._budget = budget
         self._halt = halt
         self._settle_s = settle_s
+        self._retries = retries
         self.trouble: str | None = None
 
     async def until_some(self) -> list[int]:
@@ -85,7 +96,8 @@ class Settling:
             return []
         skews = await self._desk.do(_skews)
         then = [_by_its_own_clock(submit, skews.get(submit.job), listing.skew) for submit in lost]
-        findings = reconcile(then, own, listing, self._client.clock(), self._settle_s)
+        held = [_by_its_own_clock(request, skew, listing.skew) for request, skew in own]
+        findings = reconcile(then, held, listing, self._client.clock(), self._settle_s)
         by_job = {submit.job: submit for submit in lost}
         for finding in findings:
             match finding:
@@ -101,11 +113,23 @@ class Settling:
     async def _settle(self, job: int, event: Event, **facts: Any) -> None:
         def settle(ledger: Ledger) -> int | None:
             estimate: int | None = _column(ledger.connection, job, "estimate")
-            ledger.move(job, event, **facts)
+            if event is Event.ABSENT and _absences(ledger, job) >= self._retries:
+                ledger.move(job, Event.GIVE_UP, error_class="never_arrives", error=NEVER_ARRIVES)
+            else:
+                ledger.move(job, event, **facts)
             return estimate
 
         estimate = await self._desk.do(settle)
         self._budget.moved(event, estimate, facts.get("cost"))
+
+
+def _absences(ledger: Ledger, job: int) -> int:
+    """Count how often this run has found that the job never arrived."""
+    count: int = ledger.connection.execute(
+        "SELECT count(*) FROM events WHERE job=? AND event=? AND run_id IS ?",
+        (job, Event.ABSENT, ledger.run_id),
+    ).fetchone()[0]
+    return count
 
 
 def _column(connection: sqlite3.Connection, job: int, name: str) -> int | None:
@@ -134,19 +158,31 @@ def _skews(ledger: Ledger) -> dict[int, float]:
     }
 
 
-def _by_its_own_clock(submit: LostSubmit, skew_then: float | None, skew_now: float | None) -> LostSubmit:
-    """Return the submit as our clock of today would have dated it: it may have been put right since."""
-    if skew_then is None or skew_now is None:
-        return submit
-    return replace(submit, reserved_at=submit.reserved_at - skew_then + skew_now)
+def _by_its_own_clock(sent: Sent, skew_then: float | None, skew_now: float | None) -> Sent:
+    """Return what was sent as our clock of today would have dated it: it may have been put right since."""
+    if skew_then is None or skew_now is None or sent.reserved_at is None:
+        return sent
+    return replace(sent, reserved_at=sent.reserved_at - skew_then + skew_now)
 
 
-def _own(ledger: Ledger, since: float) -> list[OwnRequest]:
-    """Return every request id this folder holds or held, accepted or found since then; its body where it is current."""
+def _own(ledger: Ledger, since: float) -> list[tuple[OwnRequest, float | None]]:
+    """Return every request id this folder holds or held, accepted or found since then, with our clock's skew then.
+
+    What was sent is known of the request a job holds now.
+    """
     return [
-        OwnRequest(row["request_id"], row["at"], _body(row) if row["request_id"] == row["current"] else None)
+        (
+            OwnRequest(
+                row["request_id"],
+                row["at"],
+                _body(row) if row["request_id"] == row["current"] else None,
+                row["submitted_at"] if row["request_id"] == row["current"] else None,
+            ),
+            row["skew"],
+        )
         for row in ledger.connection.execute(
-            "SELECT e.request_id, min(e.at) AS at, j.parameters, j.sent, j.request_id AS current "
+            "SELECT e.request_id, min(e.at) AS at, j.parameters, j.sent, j.submitted_at, j.skew, "
+            "j.request_id AS current "
             "FROM events e JOIN jobs j USING (job) WHERE e.request_id IS NOT NULL AND e.at >= ? GROUP BY e.request_id",
             (since,),
         )

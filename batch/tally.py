@@ -30,6 +30,8 @@ class Progress:
     unknown: int = 0
     in_flight: int = 0
     spent: int = 0
+    price: int | None = None
+    resumed: int = 0
     simulated: bool = False
     throttled: int = 0
     event: LogEvent | None = None
@@ -38,6 +40,11 @@ class Progress:
     def message(self) -> str:
         """The last event as a line of text; empty when this moment has none."""
         return str(self.event) if self.event else ""
+
+    @property
+    def at_risk(self) -> int:
+        """Micro-dollars that jobs in flight and unknown ones may cost, as far as the price is known."""
+        return (self.in_flight + self.unknown) * (self.price or 0)
 
     @property
     def ended(self) -> int:
@@ -52,9 +59,9 @@ class Tally:
     listener: Callable[[Progress], None]
     progress: Progress = field(default_factory=Progress)
 
-    def begin(self, total: int, *, simulated: bool) -> None:
-        """Say how many jobs there are to carry."""
-        self._tell(total=total, simulated=simulated)
+    def begin(self, total: int, *, price: int | None, resumed: int, simulated: bool) -> None:
+        """Say how many jobs there are to carry, what one costs, and what was done before, in micro-dollars."""
+        self._tell(total=total, price=price, resumed=resumed, simulated=simulated)
 
     def tick(self) -> None:
         """Tell the listener that time passes."""

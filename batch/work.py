@@ -69,6 +69,7 @@ class Work:
     folder: Path
     settings: RunSettings
     budget: Budget
+    resumed: int
     halt: Halt
     figures: Figures
     hear: Callable[[Progress], None]
@@ -86,7 +87,7 @@ class Work:
 
     async def _carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
         tally = Tally(self._listen)
-        tally.begin(jobs, simulated=service is None)
+        tally.begin(jobs, price=self.budget.price, resumed=self.resumed, simulated=service is None)
         pace = Pace(self.settings.concurrency)
         async with AsyncExitStack() as stack:
             remote = await stack.enter_async_context(local_service()) if service is None else service
@@ -123,7 +124,14 @@ class Work:
             beside.cancel_scope.cancel()
 
     async def _rounds(self, journey: Journey, client: Client, desk: Desk) -> None:
-        settling = Settling(desk, client, self.budget, self.halt, self.settings.settle_s)
+        settling = Settling(
+            desk,
+            client,
+            self.budget,
+            self.halt,
+            settle_s=self.settings.settle_s,
+            retries=self.settings.retries,
+        )
         pages = feed.Feed()
         while True:
             await _carry_round(journey, desk, pages, self.settings.concurrency + AHEAD)

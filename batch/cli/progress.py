@@ -89,4 +89,6 @@ def _figures(progress: Progress) -> LogEvent:
 def _counts(progress: Progress) -> str:
     spent = money(progress.spent, simulated=progress.simulated)
     unknown = f", {progress.unknown} unknown" if progress.unknown else ""
-    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}"
+    risk = f", at risk ${progress.at_risk / MICRO:.2f}" if progress.at_risk else ""
+    saved = f", saved ${progress.resumed / MICRO:.2f}" if progress.resumed else ""
+    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}{risk}{saved}"

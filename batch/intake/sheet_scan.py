@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED = 256 << 20
 PIECE = 1 << 20
+LONGEST_END = 64
 _ROW_END = re.compile(rb"</(?:\w+:)?row>")
 _HIDDEN = re.compile(rb"<(?:\w+:)?row\s[^>]*?\bhidden=\"(?:1|true)\"")
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?\bref=\"([A-Z]+[0-9]+):([A-Z]+[0-9]+)\"")
@@ -63,12 +64,13 @@ def scan(path: Path, part: str) -> Scan:
 
 def _pieces(path: Path, part: str) -> Iterator[bytes]:
     """Yield the worksheet's XML in pieces that end with a row, the last one with the file."""
-    rest = b""
+    held = bytearray()
     with zipfile.ZipFile(path) as archive, archive.open(part) as stream:
         while data := stream.read(PIECE):
-            rest += data
-            ends = [match.end() for match in _ROW_END.finditer(rest)]
+            start = max(len(held) - LONGEST_END, 0)  # the end of a row may be cut in two
+            held += data
+            ends = [match.end() for match in _ROW_END.finditer(held, start)]
             if ends:
-                yield rest[: ends[-1]]
-                rest = rest[ends[-1] :]
-    yield rest
+                yield bytes(held[: ends[-1]])
+                del held[: ends[-1]]
+    yield bytes(held)

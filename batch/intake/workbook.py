@@ -5,6 +5,7 @@ keeps its zeros, dates are ISO 8601, numbers have Excel's own 15 digits, text is
 changed is never guessed back: a time where somebody typed the ratio 4:5 is a problem with its remedy. Rule 3: an
 error (#N/A), a formula without a stored value and merged cells are problems, not empty cells. Rule 4: row numbers are
 Excel's, messages name the cell. Which sheet was read, and that hidden rows were, is said where it could be missed.
+openpyxl needs about a second of CPU for 5,000 rows: long tables are better CSV.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ class Stage:
 
     def __init__(self, connection: sqlite3.Connection, *, ignore_url_query: bool = False) -> None:
         self.connection = connection
+        self.ignores_url_query = ignore_url_query
         self._key = partial(payload_key, ignore_url_query=ignore_url_query)
         connection.execute("DROP TABLE IF EXISTS temp.staged")
         connection.execute(_CREATE)
@@ -268,6 +269,7 @@ class Stage:
             ledger.set_meta("columns", json.dumps(list(columns), ensure_ascii=False))
             if name is not None:
                 ledger.set_meta("name", name)
+            ledger.set_meta("ignore_url_query", str(int(self.ignores_url_query)))
         if retry_failed:
             again = run(
                 "SELECT DISTINCT j.job FROM rows r JOIN jobs j USING (job) "

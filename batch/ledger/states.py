@@ -48,6 +48,7 @@ class Event(StrEnum):
     FIND_DONE = "find_done"  # the history lists it, finished
     FIND_FAILED = "find_failed"  # the history lists it, failed
     ABSENT = "absent"  # the history proves that it never arrived
+    GIVE_UP = "give_up"  # the history proves that it never arrived, once too often
     RESUBMIT = "resubmit"  # a person says: send it again
     ABANDON = "abandon"  # a person says: let it go
     ATTACH = "attach"  # a person names its request id
@@ -76,6 +77,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (_S.UNKNOWN, _E.FIND_DONE): _S.COMPLETED,
     (_S.UNKNOWN, _E.FIND_FAILED): _S.FAILED,
     (_S.UNKNOWN, _E.ABSENT): _S.PLANNED,
+    (_S.UNKNOWN, _E.GIVE_UP): _S.FAILED,
     (_S.UNKNOWN, _E.RESUBMIT): _S.PLANNED,
     (_S.UNKNOWN, _E.ABANDON): _S.ABANDONED,
     (_S.UNKNOWN, _E.ATTACH): _S.ACCEPTED,

@@ -53,8 +53,8 @@ class Entry:
 class Listing:
     """The history back to `since` (service's clock), each request once, newest first.
 
-    `complete` says that every page back to there was read; `skew` is our clock minus the service's, in seconds, None
-    when the answers carry no date.
+    `complete` says that every page back to there was read, and every row of them understood; `skew` is our clock minus
+    the service's, in seconds, None when the answers carry no date.
     """
 
     entries: tuple[Entry, ...]
@@ -67,6 +67,7 @@ async def read_back(client: Client, since: float) -> Listing:
     """Read every page back to `since` (epoch seconds, our clock). Raises NoAnswer when the history is not reachable."""
     entries: dict[str, Entry] = {}
     skew: float | None = None
+    readable, short = True, False
     # A day earlier: the dates are calendar days of an unknown time zone, and clocks differ.
     first = datetime.fromtimestamp(max(since, client.clock() - (MOST_DAYS - 2) * DAY_S) - DAY_S, UTC).date()
     for page in range(1, MOST_PAGES + 1):
@@ -74,17 +75,25 @@ async def read_back(client: Client, since: float) -> Listing:
             "page": page, "per_page": PER_PAGE, "from_date": first.isoformat(), "model_name": MODEL,
             "sort_by": "model_created", "sort_order": "desc",
         }  # fmt: skip
-        body, date = await _get(client, PATH, query)
-        if date is not None:
-            skew = client.clock() - date
-        rows = find_rows(body)
-        if rows is None:
-            raise NoAnswer("the history's answer has no list of requests")
-        found = [entry for entry in map(read_entry, rows) if entry is not None]
-        entries |= {entry.request_id: entry for entry in found}
-        if len(rows) < PER_PAGE:
+        try:
+            body, date = await _get(client, PATH, query, may_end=short)
+        except _NotListed:
+            rows: list[Any] = []
+        else:
+            if date is not None:
+                skew = client.clock() - date
+            found_rows = find_rows(body)
+            if found_rows is None:
+                raise NoAnswer("the history's answer has no list of requests")
+            rows = found_rows
+        found = {entry.request_id: entry for entry in map(read_entry, rows) if entry is not None}
+        readable = readable and all(read_entry(row) is not None for row in rows)
+        short = len(rows) < PER_PAGE
+        # A short page alone may be a service that gives fewer rows than it is asked for.
+        if not rows or (short and found.keys() <= entries.keys()):
             in_reach = since >= client.clock() - (MOST_DAYS - 2) * DAY_S
-            return Listing(tuple(entries.values()), since, in_reach, skew)
+            return Listing(tuple((entries | found).values()), since, in_reach and readable, skew)
+        entries |= found
     return Listing(tuple(entries.values()), since, complete=False, skew=skew)
 
 
@@ -103,19 +112,25 @@ async def look_up(client: Client, request_id: str) -> Entry | None:
 
 
 class _NotListed(Exception):
-    pass
+    """There is no such request, or no such page."""
 
 
-async def _get(client: Client, path: str, query: Mapping[str, str | int] | None) -> tuple[Any, float | None]:
-    """GET one page of the history host, tried a few times; raises NoAnswer whatever is wrong with it."""
+async def _get(
+    client: Client, path: str, query: Mapping[str, str | int] | None, *, may_end: bool = False
+) -> tuple[Any, float | None]:
+    """GET one page of the history host, tried a few times; raises NoAnswer whatever is wrong with it.
+
+    Raises _NotListed for a request that is not listed, and, with `may_end`, for a page beyond the last.
+    """
     url = client.service.history_url.rstrip("/") + path
+    nowhere = {404} if query is None else {400, 404, 422} if may_end else set()
     async for attempt in stamina.retry_context(on=NoAnswer, attempts=TRIES, timeout=60.0, wait_max=5.0):
         with attempt:
             try:
                 reply = await client.read(url, params=query, limit=HISTORY_LIMIT)
             except (RunStopped, ServiceError) as exc:
                 raise NoAnswer(str(exc)) from exc
-            if reply.status == 404 and query is None:
+            if reply.status in nowhere:
                 raise _NotListed
             if reply.status != 200 or reply.body is None:
                 raise NoAnswer(f"the history is not reachable ({reply.reason})")
@@ -157,7 +172,7 @@ def _body(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return value if isinstance(value, Mapping) else None
 

@@ -7,10 +7,11 @@ Absent, and only then is it sent again: ALL of
   settled   `settle_s` has passed since the POST ended, so a late row has had its time;
   complete  every page back to the reserve was read;
   current   every request of ours that was accepted since the reserve is listed already, else the history lags;
-  trusted   where the history lists any request of ours, one of them at least was matched by its body, else the service
-            rewrites what it was sent and the comparison proves nothing;
+  trusted   where the history lists any request of ours, one of them at least would be found by this very rule, else the
+            service rewrites what it was sent, or tells times of an unknown zone, and the comparison proves nothing;
   alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or pictures; where no
-            request at all vouches for the comparison, they must differ in two of the three.
+            request at all vouches for the comparison, they must differ in two of the three, and none with the very body
+            may lie before the window either.
 Otherwise it stays unknown: a person is asked, never the wallet.
 """
 
@@ -50,11 +51,12 @@ class LostSubmit:
 
 @dataclass(frozen=True, slots=True)
 class OwnRequest:
-    """A request that a row of ours holds: `body` None where the body is no longer known."""
+    """A request that a row of ours holds; `body` and `reserved_at` None where what was sent then is no longer known."""
 
     request_id: str
     accepted_at: float
     body: Mapping[str, Any] | None
+    reserved_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,9 @@ def reconcile(
     findings: list[Finding] = []
     undecided: list[LostSubmit] = []
     for submit in sorted(lost, key=lambda submit: submit.reserved_at):
-        opened = _window(submit, listing)
-        claimed = next(
-            (
-                entry
-                for entry in sorted(free, key=lambda entry: entry.created or 0.0)
-                if entry.created is not None and entry.created >= opened and equal(submit.body, entry.body)
-            ),
-            None,
-        )
+        opened = _opened(submit.reserved_at, listing)
+        oldest_first = sorted(free, key=lambda entry: entry.created or 0.0)
+        claimed = next((entry for entry in oldest_first if _matches(submit.body, opened, entry)), None)
         if claimed is None:
             undecided.append(submit)
         else:
@@ -122,8 +118,15 @@ def _vouched(own: Sequence[OwnRequest], listing: Listing) -> bool | None:
     if not shown:
         return None
     return any(
-        request.body is not None and equal(request.body, listed[request.request_id].body) for request in shown
+        request.body is not None
+        and request.reserved_at is not None
+        and _matches(request.body, _opened(request.reserved_at, listing), listed[request.request_id])
+        for request in shown
     )
+
+
+def _matches(body: Mapping[str, Any], opened: float, entry: Entry) -> bool:
+    return entry.created is not None and entry.created >= opened and equal(body, entry.body)
 
 
 def _absent(
@@ -145,9 +148,9 @@ def _absent(
         return Undecided(job, "the history lags: later requests are not listed yet", waiting=True)
     if vouched is False:
         return Undecided(job, "the history does not show requests as they were sent", waiting=False)
-    opened = _window(submit, listing)
+    opened = _opened(submit.reserved_at, listing)
     if any(
-        (entry.created is None or entry.created >= opened)
+        (entry.created is None or entry.created >= opened or (not vouched and equal(submit.body, entry.body)))
         and len(differences(submit.body, entry)) < (1 if vouched else 2)
         for entry in free
     ):
@@ -155,11 +158,11 @@ def _absent(
     return Absent(job)
 
 
-def _window(submit: LostSubmit, listing: Listing) -> float:
-    """Return the earliest time, by the service's clock, at which the submit can have been created."""
+def _opened(reserved_at: float, listing: Listing) -> float:
+    """Return the earliest time, by the service's clock, at which a submit reserved then can have been created."""
     if listing.skew is None:
-        return submit.reserved_at - DOUBT_WITHOUT_DATE_S
-    return submit.reserved_at - listing.skew - DOUBT_S
+        return reserved_at - DOUBT_WITHOUT_DATE_S
+    return reserved_at - listing.skew - DOUBT_S
 
 
 def equal(sent: Mapping[str, Any], listed: Mapping[str, Any] | None) -> bool:

@@ -143,8 +143,8 @@ def server():
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Let every wait be a fraction of itself: what is tested is what becomes of the rows, not when."""
-    monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=0.4))
-    monkeypatch.setitem(Api.call.__kwdefaults__, "within_s", 1.5)
+    monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=1.2))
+    monkeypatch.setitem(Api.call.__kwdefaults__, "within_s", 2.0)
     monkeypatch.setitem(Api.download.__kwdefaults__, "within_s", 0.5)
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
@@ -203,7 +203,11 @@ class Case:
 
 
 @pytest.mark.parametrize(("call", "fault", "stays", "expected"), list(cases()))
-def test_a_fault_ends_as_the_table_says_and_concerns_no_other_row(case, call, fault, stays, expected):
+def test_a_fault_ends_as_the_table_says_and_concerns_no_other_row(
+    case, call, fault, stays, expected, monkeypatch
+):
+    if fault == "no answer":
+        monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=0.5))
     hit = {"call": call, **FAULTS[fault]}
     if call in PROMPTED:
         hit["prompt"] = "hit"

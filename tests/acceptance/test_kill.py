@@ -52,9 +52,9 @@ def run_with_kills(server, folder, first_seed, dice):
     support.write_csv(folder / "pairs.csv", support.rows(ROWS, first=first_seed))
     args = ("run", "pairs.csv", "--out", "out", "-v", "--settle", "1s")
     env = support.environment(server)
-    first = support.Command(*args, env=env, cwd=folder)
-    assert first.hears("job.accepted"), first.output
-    assert first.signal(signal.SIGKILL) == -signal.SIGKILL
+    with support.Command(*args, env=env, cwd=folder) as first:
+        assert first.hears("job.accepted"), first.output
+        assert first.signal(signal.SIGKILL) == -signal.SIGKILL
     kills = 1
     while kills < KILLS_A_RUN:
         code = kill_at_random(support.Command(*args, env=env, cwd=folder), server, dice)

@@ -35,14 +35,18 @@ def background_change(product, result, mask):
     return float(cv2.absdiff(product, result)[outside].mean())
 
 
-def shading_correlation(product, result, mask):
-    """Correlation of the low-passed log luma (size/40) inside the object."""
+def shading_correlation(product, results, mask):
+    """Correlation of the low-passed log luma (size/40) inside the object; of several results the mean.
+
+    Results of several seeds differ in the place of the pattern and share the light: their mean frees the light from a
+    pattern whose own light and dark are as large as the folds. A paste without light shares nothing.
+    """
     inside = _inside(mask)
-    low = [
+    before, *after = (
         _masked_low_pass(np.log(_luma(picture) + 4), inside, max(mask.shape) / 40)
-        for picture in (product, result)
-    ]
-    return float(np.corrcoef(low[0][inside], low[1][inside])[0, 1])
+        for picture in (product, *results)
+    )
+    return float(np.corrcoef(before[inside], np.mean(after, axis=0)[inside])[0, 1])
 
 
 def chroma_distance(result, mask, swatch):

@@ -162,9 +162,9 @@ def test_a_run_can_be_looked_at_while_it_goes_on(api, pairs, out):
 def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, pairs, out, signum, code):
     """What is in flight is awaited, nothing more is sent, the report is written."""
     api.settings(latency_s=0.4)
-    run = Command("run", pairs, "--out", out, "-v", "--concurrency", "4", env=environment(api))
-    assert run.hears("job.accepted", 4), run.output
-    assert run.signal(signum) == code, run.output
+    with Command("run", pairs, "--out", out, "-v", "--concurrency", "4", env=environment(api)) as run:
+        assert run.hears("job.accepted", 4), run.output
+        assert run.signal(signum) == code, run.output
     support.assert_ledger_sound(out)
     sent = submits(api)
     assert 4 <= sent < 20
@@ -182,9 +182,9 @@ def test_a_local_folder_starts_over_what_a_dead_run_left(tmp_path, out):
     lines = [line | {"image_1": "chair.png", "image_2": "oak.png"} for line in rows(6)]
     pairs = write_csv(tmp_path / "pairs.csv", lines)
     env = {name: value for name, value in os.environ.items() if not name.startswith("SEGMIND_")}
-    run = Command("run", pairs, "--out", out, "--local", "-v", env=env)
-    assert run.hears("job.accepted", 2), run.output
-    assert run.signal(signal.SIGKILL) == -signal.SIGKILL
+    with Command("run", pairs, "--out", out, "--local", "-v", env=env) as run:
+        assert run.hears("job.accepted", 2), run.output
+        assert run.signal(signal.SIGKILL) == -signal.SIGKILL
     again = texbatch("run", pairs, "--out", out, "--local", env=env)
     assert again.end() == 0, again.output
     assert statuses(out) == {"saved": 6}

@@ -61,6 +61,6 @@ class Rendered:
     width: int
     height: int
     confidence: str
-    """"high", or "low" when no object could be trusted and the whole picture was textured."""
+    """"high", or "low": the outline is in doubt, or no object was found and the whole picture was textured."""
     mask_share: float
     """Share of the product picture that was textured, 0 … 1."""

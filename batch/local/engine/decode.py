@@ -4,13 +4,16 @@ Rule 1: every Pillow-readable picture ends in one form: `Picture`. EXIF orientat
 profile is converted to sRGB, 16-bit and float data are scaled to 8 bits, animations give their first frame.
 Rule 2: work is bounded before it is done. Pillow's pixel limit refuses a picture from its header; JPEGs are decoded
 at a reduced size (draft), others are reduced by box averaging.
-Rule 3: whatever a decoder raises leaves here as PictureError, naming the picture and the reason.
+Rule 3: whatever a decoder raises leaves here as PictureError, naming the picture and the reason. Its warning of a
+decompression bomb is an error; its others (odd metadata, a palette's transparency) concern nothing that is used here.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -22,6 +25,8 @@ from .contract import PictureError
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged files, over and above UnidentifiedImageError (an OSError)."""
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while warnings are caught, which Python does for all threads together."""
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
@@ -36,9 +41,12 @@ class Picture:
 def decode(data: bytes, name: str, longest_side: int) -> Picture:
     """Decode a picture and shrink it to at most `longest_side` pixels; errors call it by `name`."""
     try:
-        image = Image.open(io.BytesIO(data))
-        _refuse_huge(image, name)
-        return _normalised(image, longest_side)
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            _refuse_huge(image, name)
+            return _normalised(image, longest_side)
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -28,12 +28,20 @@ _LEAST_SOLID = 0.42
 """Area of a mask ÷ its convex hull: under this a mask is shreds of an object that was not found."""
 _BORDER_TOUCH, _LEAST_SOLID_CUT = 0.05, 0.7
 """A mask that the border cuts is believed only when it is fairly solid."""
+_MOST_CUTS = 4
+"""An object leaves the picture in few places; a mask that does in more is shreds of a patterned floor."""
+_WEAK, _MOST_WEAK = 0.01, 0.1
+"""Slope (Oklab a pixel) under which an outline shows nothing, and the share of it that may: where an object has
+the backdrop's own lightness, or where shadow was taken for object, the outline runs through nothing."""
+_LEAST_CHROMA, _LEAST_CODED = 0.0036, 0.008
+"""Chroma difference that may make an object: on a much reduced picture, and where the codec's blocks still show."""
 _SHARP_RIM = 0.012
 _SOFTEST, _NEAR_OUTLINE = 0.008, 7
 """Least slope of lightness within so many pixels of a real outline; the codec's chroma reaches beyond it."""
 _BLEEDING = 0.35
 _BLEEDING_LIMIT = 0.024
 _DISK3 = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+_SQUARE5 = np.ones((5, 5), dtype=np.uint8)
 _DISK5 = octets(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
 
 
@@ -45,6 +53,8 @@ class Finding:
     backdrop: Backdrop
     trusted: bool
     """False when the mask is tiny, nearly everything, or leans on the border: then it should not be used."""
+    sure: bool
+    """Whether the outline also shows in the picture; otherwise the mask is used, but likely wrong in places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +67,25 @@ class _Cues:
     slope: Floats
 
 
-def find_object(lab: Floats) -> Finding:
-    """Find the object on a small Oklab picture; deterministic."""
+def find_object(lab: Floats, coded: float = 0.0) -> Finding:
+    """Find the object on a small Oklab picture; deterministic.
+
+    `coded` (0 … 1) says how much of a codec's coarse chroma is left: 0 on a picture reduced to a quarter.
+    """
+    least = _LEAST_CHROMA + coded * (_LEAST_CODED - _LEAST_CHROMA)
     backdrop = fit_backdrop(lab)
-    backdrop = settle(lab, backdrop, _outlined(lab, backdrop))
-    mask = refine(_features(lab, backdrop), _outlined(lab, backdrop))
+    backdrop = settle(lab, backdrop, _outlined(lab, backdrop, least))
+    mask = refine(_features(lab, backdrop), _outlined(lab, backdrop, least))
     mask = _solid_parts(mask, _cues(lab, backdrop).slope, backdrop)
-    return Finding(mask=mask, backdrop=backdrop, trusted=_plausible(mask, backdrop))
+    trusted = _plausible(mask, backdrop)
+    return Finding(mask=mask, backdrop=backdrop, trusted=trusted, sure=trusted and _shows(mask, lab))
 
 
-def _outlined(lab: Floats, backdrop: Backdrop) -> Bytes:
-    """Mask by flooding the backdrop-like pixels from the border."""
+def _outlined(lab: Floats, backdrop: Backdrop, least: float) -> Bytes:
+    """Mask by flooding the backdrop-like pixels from the border; `least` is the chroma that makes an object."""
     cues = _cues(lab, backdrop)
     light_limit = min(0.06, max(0.014, 3.5 * backdrop.noise))
-    coloured = octets(cues.chroma > _chroma_limits(cues, backdrop, light_limit))
+    coloured = octets(cues.chroma > _chroma_limits(cues, backdrop, light_limit, least))
     like_backdrop = octets(
         (coloured == 0)
         & (cues.lighter < light_limit)
@@ -97,12 +112,12 @@ def _cues(lab: Floats, backdrop: Backdrop) -> _Cues:
     )
 
 
-def _chroma_limits(cues: _Cues, backdrop: Backdrop, light_limit: float) -> Floats:
+def _chroma_limits(cues: _Cues, backdrop: Backdrop, light_limit: float, least: float) -> Floats:
     """Chroma difference that makes an object, for each pixel.
 
     A coloured object bleeds into its own shadow, so a darker pixel must show a fair share of the object's chroma.
     """
-    plain = min(0.02, max(0.0036, 3.5 * backdrop.chroma_noise))
+    plain = min(0.02, max(least, 3.5 * backdrop.chroma_noise))
     object_like = cues.chroma[cues.chroma > 2 * plain]
     typical = float(np.median(object_like)) if object_like.size > _SMALLEST_OBJECT * cues.chroma.size else 0.0
     shadowed = min(_BLEEDING_LIMIT, max(plain, _BLEEDING * typical))
@@ -129,7 +144,7 @@ def _flood(like_backdrop: Bytes) -> Bytes:
 def _complement(flooded: Bytes, cues: _Cues, light_limit: float) -> Bytes:
     """Return what the flood did not reach, less large enclosed pieces of plain backdrop."""
     mask = octets(1 - flooded)
-    plain = octets((mask == 1) & (cues.chroma < 0.0036) & (cues.darker + cues.lighter < light_limit))
+    plain = octets((mask == 1) & (cues.chroma < _LEAST_CHROMA) & (cues.darker + cues.lighter < light_limit))
     plain = octets(cv2.morphologyEx(plain, cv2.MORPH_OPEN, _DISK3))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(plain, connectivity=4)
     for label in range(1, count):
@@ -192,6 +207,22 @@ def _plausible(mask: Bytes, backdrop: Backdrop) -> bool:
         and _solidity(mask) >= (_LEAST_SOLID_CUT if float(border.mean()) > _BORDER_TOUCH else _LEAST_SOLID)
         and backdrop.agreement >= 0.6
     )
+
+
+def _shows(mask: Bytes, lab: Floats) -> bool:
+    """Tell whether the outline is visible nearly everywhere, and the border cuts the object in few places."""
+    around = np.concatenate([mask[0], mask[1:-1, -1], mask[-1, ::-1], mask[1:-1, 0][::-1]])
+    cuts = int(np.count_nonzero(np.diff(around.astype(np.int8), append=around[:1]) == 1))
+    slope = np.zeros_like(lab[..., 0])
+    for plane, weight in ((0, 1.0), (1, 1.5), (2, 1.5)):
+        channel = np.ascontiguousarray(lab[..., plane])
+        across, down = (cv2.Sobel(channel, cv2.CV_32F, *way, scale=0.125) for way in ((1, 0), (0, 1)))
+        slope = np.maximum(slope, np.float32(weight) * floats(cv2.magnitude(across, down)))
+    inner = np.s_[2:-2, 2:-2]
+    outline = (cv2.dilate(mask, _DISK3) - cv2.erode(mask, _DISK3))[inner] > 0
+    steepest = floats(cv2.dilate(slope, _SQUARE5))[inner]
+    weak = float(np.mean(steepest[outline] < _WEAK)) if outline.any() else 0.0
+    return cuts <= _MOST_CUTS and weak <= _MOST_WEAK
 
 
 def _solidity(mask: Bytes) -> float:

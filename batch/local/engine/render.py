@@ -27,6 +27,8 @@ from .mask import find_object
 LONGEST_SIDE = 2048
 _LONGEST_TEXTURE = 1536
 _SEARCH_SIDE = 256
+_CLEAN_SIDE = 900
+"""From this size on the reduced picture shows no trace of the codec's coarse chroma."""
 _SOLID = 128
 _CHROMA_SCALE, _SMALL = 0.5, 96
 """Codecs store colour at half the size: the search uses no more than that, except on thumbnails."""
@@ -36,12 +38,13 @@ cv2.setNumThreads(1)
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """The object in the picture: its window, its matte there, and whether the mask is trusted."""
+    """The object in the picture: its window, its matte there, whether the mask is used, and whether it is sure."""
 
     window: Box
     box: Box
     matte: Matte
     trusted: bool
+    sure: bool
     plain_backdrop: bool
 
 
@@ -57,7 +60,7 @@ def render(request: RenderRequest) -> Rendered:
         data=encode(framed, request.image_format, request.quality),
         width=framed.rgb.shape[1],
         height=framed.rgb.shape[0],
-        confidence="high" if subject.trusted else "low",
+        confidence="high" if subject.sure else "low",
         mask_share=min(1.0, float(subject.matte.alpha.sum()) / (product.rgb.shape[0] * product.rgb.shape[1])),
     )
 
@@ -70,7 +73,8 @@ def _subject(product: Picture) -> _Subject:
     scale = min(_CHROMA_SCALE, _SEARCH_SIDE / longest) if longest >= _SMALL else 1.0
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = octets(cv2.resize(product.rgb, size, interpolation=cv2.INTER_AREA))
-    finding = find_object(to_oklab(to_linear(small)))
+    coded = (scale - _SEARCH_SIDE / _CLEAN_SIDE) / (_CHROMA_SCALE - _SEARCH_SIDE / _CLEAN_SIDE)
+    finding = find_object(to_oklab(to_linear(small)), min(1.0, max(0.0, coded)))
     if not finding.trusted:
         return _everything(product)
     rounded = cv2.GaussianBlur(floats(finding.mask), (0, 0), 0.8)
@@ -79,7 +83,8 @@ def _subject(product: Picture) -> _Subject:
     box = Box.around(coarse > 0.5)
     window = box.grown(4 * reach, width, height)
     matte = soft_edge(np.ascontiguousarray(product.rgb[window.slices]), coarse[window.slices], reach)
-    return _Subject(window, box, matte, trusted=True, plain_backdrop=finding.backdrop.agreement > 0.85)
+    plain = finding.backdrop.agreement > 0.85
+    return _Subject(window, box, matte, trusted=True, sure=finding.sure, plain_backdrop=plain)
 
 
 def _cut_out(product: Picture, transparency: Bytes) -> _Subject:
@@ -92,14 +97,14 @@ def _cut_out(product: Picture, transparency: Bytes) -> _Subject:
     alpha = floats(octets(cv2.dilate(solid, disk)) * octets(transparency > 0))
     box = Box.around(solid == 1)
     window = box.grown(8, width, height)
-    return _Subject(window, box, _hard(alpha[window.slices]), trusted=True, plain_backdrop=True)
+    return _Subject(window, box, _hard(alpha[window.slices]), trusted=True, sure=True, plain_backdrop=True)
 
 
 def _everything(product: Picture) -> _Subject:
     height, width = product.rgb.shape[:2]
     whole = Box(0, 0, width, height)
     matte = _hard(np.ones((height, width), dtype=np.float32))
-    return _Subject(whole, whole, matte, trusted=False, plain_backdrop=False)
+    return _Subject(whole, whole, matte, trusted=False, sure=False, plain_backdrop=False)
 
 
 def _hard(alpha: Floats) -> Matte:

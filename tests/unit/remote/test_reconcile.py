@@ -41,8 +41,9 @@ def entry(request_id, *, created=T + 1.0, body=None, status="COMPLETED", **diffe
     return Entry(request_id, status, shown, created, 30_000, "https://h/out.webp", None)
 
 
-def own(request_id, *, accepted=T + 10.0, body=None, **differing):
-    return OwnRequest(request_id, accepted, BODY | differing if body is None else body)
+def own(request_id, *, accepted=T + 10.0, reserved=T, **differing):
+    """A request of ours, by its own time a second after its reserve (see `entry`)."""
+    return OwnRequest(request_id, accepted, BODY | differing, reserved)
 
 
 def listing(*entries, complete=True, skew=0.0):
@@ -141,7 +142,15 @@ def test_a_key_we_sent_that_is_not_shown_is_not_ours():
     ],
 )  # fmt: skip
 def test_a_request_created_before_the_reserve_is_not_ours(created, skew, expected):
-    assert word(decide(history=listing(entry("r", created=created), skew=skew))[1]) == expected
+    """Another request of ours vouches for the history's times."""
+    vouching = entry("s", seed=8, created=T + 1000.0)
+    history = listing(entry("r", created=created), vouching, skew=skew)
+    assert word(decide(held=[own("s", seed=8)], history=history)[1]) == expected
+
+
+def test_where_nothing_vouches_for_the_times_an_equal_request_of_before_may_be_ours():
+    assert word(decide(history=listing(entry("r", created=T - 8 * 3600.0)))[1]) == "never"
+    assert word(decide(history=listing(entry("r", created=T - 8 * 3600.0, quality=80)))[1]) == "absent"
 
 
 def test_a_request_that_another_row_holds_is_not_claimed():
@@ -151,7 +160,7 @@ def test_a_request_that_another_row_holds_is_not_claimed():
 
 def test_a_request_that_a_row_held_before_is_not_claimed():
     """A job sent again keeps the ids of its earlier submits in its events; their bodies are no longer known."""
-    earlier = OwnRequest("r", T + 1.0, None)
+    earlier = OwnRequest("r", T + 1.0, None, None)
     assert word(
         decide(held=[earlier, own("s", seed=8)], history=listing(entry("r"), entry("s", seed=8)))[1]
     ) == ("absent")
@@ -171,7 +180,7 @@ def test_two_rows_that_look_alike_find_their_own_requests_in_the_order_they_were
 
 
 def test_of_two_rows_that_look_alike_the_one_that_was_sent_too_late_gets_nothing():
-    """One request, created between both reserves: only the first can have made it."""
+    """One request, created between both reserves: only the first can have made it, and it vouches for the times."""
     findings = decide(submits=[lost(1), lost(2, at=T + 100.0)], history=listing(entry("r")))
     assert {job: word(finding) for job, finding in findings.items()} == {1: "r", 2: "absent"}
 
@@ -232,13 +241,22 @@ def test_trusted_a_service_that_rewrites_what_it_was_sent_proves_nothing():
     assert word(decide(held=[own("s", seed=8)], history=listing(rewritten))[1]) == "never"
 
 
+@pytest.mark.parametrize(
+    ("zone_s", "expected"), [(-8 * 3600.0, "never"), (0.0, "absent")], ids=["8 h behind", "UTC"]
+)
+def test_trusted_a_service_that_tells_times_of_another_zone_proves_nothing(zone_s, expected):
+    """Its times bear no zone, so what arrived seems to be of before the reserve; a request of ours shows it."""
+    history = listing(entry("s", seed=8, created=T + 1.0 + zone_s))
+    assert word(decide(held=[own("s", seed=8)], history=history)[1]) == expected
+
+
 def test_trusted_one_request_shown_as_it_was_sent_is_enough():
     history = listing(entry("s", body={"prompt": "?"}), entry("u", seed=9))
     assert word(decide(held=[own("s", seed=8), own("u", seed=9)], history=history)[1]) == "absent"
 
 
 def test_trusted_a_request_whose_body_is_no_longer_known_vouches_for_nothing():
-    earlier = OwnRequest("s", T + 10.0, None)
+    earlier = OwnRequest("s", T + 10.0, None, None)
     assert word(decide(held=[earlier], history=listing(entry("s", seed=8)))[1]) == "never"
 
 
@@ -361,7 +379,7 @@ submits = st.lists(
     max_size=4,
 ).map(lambda found: [LostSubmit(job, *facts) for job, facts in enumerate(found)])
 owned = st.lists(
-    st.builds(OwnRequest, names, moments, st.none() | bodies),
+    st.builds(OwnRequest, names, moments, st.none() | bodies, st.none() | moments),
     max_size=4,
     unique_by=lambda request: request.request_id,
 )

@@ -68,6 +68,7 @@ def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> N
     FOLDER's own. --seed random, --seed +1 and --prompt-append make them other work, which is paid for also where a row
     is saved: its picture is kept in images/.previous/.
     """
+    from batch.cli.edge import beside_output  # noqa: PLC0415  start-up time
     from batch.folder import OutputFolder  # noqa: PLC0415  start-up time
     from batch.ledger.store import Ledger  # noqa: PLC0415
 
@@ -80,7 +81,7 @@ def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> N
     if asked.values["dry_run"]:
         _preview(asked, settings, merge=True)
         return
-    code = _run(asked, settings, None if local else _service(asked, folder), merge=True)
+    code = _run(asked, settings, None if local else _service(asked, beside_output(folder)), merge=True)
     if text := redoing.afterwards(redo):
         asked.log.say(text)
     ctx.exit(code)
@@ -234,7 +235,7 @@ def resolve(
 
     They may have been accepted although no answer came. Changes states only; the next run sends or fetches.
     """
-    from batch.cli.edge import read_service  # noqa: PLC0415  start-up time
+    from batch.cli.edge import beside_output, read_service  # noqa: PLC0415  start-up time
     from batch.ledger.states import Event  # noqa: PLC0415
     from batch.resolve import open_resolution  # noqa: PLC0415
     from batch.resolve import reconcile as ask_history  # noqa: PLC0415
@@ -249,7 +250,7 @@ def resolve(
     for row_id in named:
         if row_id in ids or len([text for text in attach if _pair(text)[0] == row_id]) > 1:
             raise UsageError(f"--attach: {row_id} is named more than once. Give each row one decision.")
-    service = read_service(folder, api_key_file) if reconcile else None
+    service = read_service(beside_output(folder), api_key_file) if reconcile else None
     with open_resolution(folder, service) as resolution:
         if service is not None:
             trouble = ask_history(resolution, service, settle)

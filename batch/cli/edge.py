@@ -49,6 +49,11 @@ def read_service(beside: Path, api_key_file: Path | None, *, required: bool = Tr
     )
 
 
+def beside_output(folder: Path) -> Path:
+    """Return where an output folder's `.env` lies: in it, or beside it, where its manifest usually is."""
+    return folder if (folder / ".env").is_file() else folder.absolute().parent
+
+
 def read_network() -> Network:
     """Return the proxies and the CA bundle that the usual variables name."""
     proxies = urllib.request.getproxies()

@@ -132,7 +132,7 @@ api_key_file = option(
     "--api-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File that holds the API key, when SEGMIND_API_KEY does not.",
+    help="File that holds the API key; it wins over SEGMIND_API_KEY.",
 )
 
 of_reading = _together(

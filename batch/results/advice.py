@@ -20,6 +20,8 @@ ADVICE = {
     "ambiguous_answer": _WAIT,
     "no_request_id": _WAIT,
     "interrupted": _WAIT,
+    "repeated_request_id": _WAIT,
+    "never_arrives": "They never arrived, however often they were sent; nothing was billed. Later: texbatch retry DIR",
     "stopped": f"The run was stopped before them. {_AGAIN}",
 }
 

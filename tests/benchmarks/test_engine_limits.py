@@ -4,7 +4,7 @@ Each asserts how wrong the mask is. When one of these fails because the mask got
 the figure, or move the picture to the good ones.
 """
 
-# ruff: noqa: T201 - a benchmark prints its figures
+# ruff: noqa: T201 - figures are printed for who runs it with -s
 from __future__ import annotations
 
 import io
@@ -17,8 +17,6 @@ from PIL import Image
 from test_engine import _mask, _pixels, _read
 
 from batch.local.engine import RenderRequest, render
-
-pytestmark = pytest.mark.benchmark
 
 WALL = (205, 208, 212)
 HORIZON = 0.62

@@ -5,6 +5,7 @@ back, and at no other can a cancellation reach them, one run is cancelled. Every
 the connection, the server.
 """
 
+import itertools
 import sqlite3
 from contextlib import closing
 
@@ -82,37 +83,34 @@ def states(out):
         return {state for (state,) in ledger.execute("SELECT state FROM jobs")}
 
 
-NOTHING = {}
-SCENES = [
-    pytest.param([], NOTHING, 12, id="a job that goes well", marks=pytest.mark.slow),
-    pytest.param(
-        [{"call": "submit", "action": "reset_after", "first": 1}], NOTHING, 12, id="an answer is lost, the job found"
-    ),
-    pytest.param(
-        [{"call": "submit", "action": "reset_before", "first": 1}], NOTHING, 20, id="a submit never arrives",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(
-        [{"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 0.05, "first": 1},
-         {"call": "submit", "action": "status", "text": "internal", "first": 2}],
-        NOTHING, 20, id="a submit is refused for now", marks=pytest.mark.slow,
-    ),
-    pytest.param([], {"image_1": "chair.png"}, 20, id="a picture is uploaded", marks=pytest.mark.slow),
-    pytest.param([], {"base64": "true"}, 10, id="the picture is in the result", marks=pytest.mark.slow),
-]  # fmt: skip
+LOST = [{"call": "submit", "action": "reset_after", "first": 1}]
+NEVER = [{"call": "submit", "action": "reset_before", "first": 1}]
+NOT_NOW = [
+    {"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 0.05, "first": 1},
+    {"call": "submit", "action": "status", "text": "internal", "first": 2},
+]
+SLOW = pytest.mark.slow
+SCENES = [  # faults of the first run, columns of its row, every how manieth await
+    pytest.param(LOST, {}, 4, id="an answer is lost, the job found, every fourth await"),
+    pytest.param(LOST, {}, 1, id="an answer is lost, the job found", marks=SLOW),
+    pytest.param([], {}, 1, id="a job that goes well", marks=SLOW),
+    pytest.param(NEVER, {}, 1, id="a submit never arrives", marks=SLOW),
+    pytest.param(NOT_NOW, {}, 1, id="a submit is refused for now", marks=SLOW),
+    pytest.param([], {"image_1": "chair.png"}, 1, id="a picture is uploaded", marks=SLOW),
+    pytest.param([], {"base64": "true"}, 1, id="the picture is in the result", marks=SLOW),
+]
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("faults", "columns", "fewest"), SCENES)
+@pytest.mark.parametrize(("faults", "columns", "every"), SCENES)
 async def test_a_run_cancelled_at_any_await_pays_once_and_ends_well(
-    api, tmp_path, monkeypatch, faults, columns, fewest
+    api, tmp_path, monkeypatch, faults, columns, every
 ):
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.pace.MARGIN_S", 0.01)
     support.picture(tmp_path / "chair.png")
-    step, left_behind = 0, set()
-    while True:
-        step += 1
+    left_behind = set()
+    for step in itertools.count(1, every):
         (row,) = support.rows(1, first=step, **columns)
         manifest, out = support.write_csv(tmp_path / f"{step}.csv", [row]), tmp_path / f"out-{step}"
         api.faults(faults)
@@ -130,5 +128,5 @@ async def test_a_run_cancelled_at_any_await_pays_once_and_ends_well(
         support.assert_pictures_belong(out, stats)
         if not reached:
             break
-    assert step > fewest
+    assert step > 10
     assert len(left_behind) >= 4  # planned and saved, and what lies between

@@ -250,8 +250,6 @@ def test_the_pytest_fixture_gives_a_running_server(temporary):
         "pytest",
         "-q",
         "-p",
-        "batch.local.pytest_plugin",
-        "-p",
         "no:cacheprovider",
     ]
     done = subprocess.run(

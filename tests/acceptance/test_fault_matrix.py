@@ -61,7 +61,9 @@ UNKNOWN = End(("unknown",), (4,))
 STOPPED = End(("pending",), (3,), 0)
 UNSENT = End(("pending",), (7,), 0)
 REFUSED = End(("failed",), (1,), 0)
-IN_A_CIRCLE = End(("unknown", "pending"), (4, 7), 0)  # lost, absent, sent, lost … until the time is up
+IN_A_CIRCLE = End(
+    ("unknown", "pending", "failed"), (4, 7, 1), 0
+)  # lost, absent, sent, lost … until the time is up or it was sent often enough
 
 # call: {fault: (end after one fault, end when it stays, the reason)}; "*" is every fault that is not named.
 TABLE: dict[str, dict[str, tuple[End, End, str]]] = {

@@ -164,7 +164,9 @@ def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(
         "resolve", lost, "--reconcile", "--settle", "0.1s", "--resubmit", "--all", "--yes"
     )  # fmt: skip
     assert (code, told) == (0, "No unknown rows.\n")
-    assert "lags" in said or not said  # where it was the last one to be sent, nothing later shows that it lags
+    assert (
+        "lags" in said or not said
+    )  # where it was the last one to be sent, nothing later shows that it lags
     assert statuses(lost) == {"saved": 2, "pending": 2}
     assert again() == 0
     assert_each_paid_once(hosted, lost)

@@ -6,7 +6,11 @@ The modules in the order a row travels:
     runner       holds the folder, plans, owns the tasks, ends with a report
     doctor       is everything there that a run needs?
     rebuild      what a folder shows, written anew from its ledger
+    refresh      the contact sheet anew while a run goes on
     plan         manifest → checked, staged, compared with what is known
+    survey       one pass over a manifest
+    unchanged    a manifest that is what it was is not read again
+    shelf        what lies under images/, listed
     redo         rows of a folder once more, each changed a little
     intake/      read (CSV, YAML, JSONL, Parquet, .xlsx) · expand (defaults, matrix, templates) · check every cell and picture
     journey      one job, start to finish: read this first
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
         TexbatchError,
         UsageError,
     )
-    from batch.ledger.stage import Plan
+    from batch.ledger.compare import Plan
     from batch.model import Problem, Result
     from batch.remote.blocking import SyncResult
     from batch.remote.client import Client, Credits
@@ -63,7 +67,7 @@ _HOMES = {
     "ManifestError": "errors",
     "MaybeBilled": "errors",
     "NoAnswer": "errors",
-    "Plan": "ledger.stage",
+    "Plan": "ledger.compare",
     "Problem": "model",
     "Progress": "tally",
     "Reading": "config",

@@ -6,6 +6,7 @@ longer gives it, the history is asked for the URL once more before the row is fa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import stamina
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 AGED_S = 60.0
 LONGEST_DRAG_S = 10.0
-DECODERS = 4  # pictures decoded at a time
+THREADS = 4  # pictures decoded and written at a time
 LEAST_TRY_S = 5.0  # a picture whose hour is over is still tried for this long
 
 
@@ -44,7 +45,7 @@ class Arrival:
         self._desk = desk
         self._folder = folder
         self._tally = tally
-        self._decoders = CapacityLimiter(DECODERS)
+        self._threads = CapacityLimiter(THREADS)
         self._downloads: dict[int, float] = {}  # job → since when, oldest first
 
     def drag_s(self) -> float:
@@ -55,8 +56,9 @@ class Arrival:
         return min(age / AGED_S, LONGEST_DRAG_S)
 
     async def bring(self, task: Task, output: str, until: float) -> Picture:
-        """Fetch the picture from a URL or a base64 result, until `until` or the end of the job's hour (epoch seconds).
+        """Fetch the picture from a URL or a base64 result and put it where its rows want it.
 
+        Tries until `until` or the end of the job's hour (epoch seconds).
         Raises NoAnswer or UnusablePicture, whichever the last try raised.
         """
         now = self._client.clock()
@@ -64,6 +66,8 @@ class Arrival:
         left = max(min(until, hour_ends) - now, LEAST_TRY_S)
         self._downloads[task.job] = now
         try:
+            with suppress(NoAnswer, UnusablePicture):  # nearly always the first try is the only one
+                return await self._fetch(task, output)
             async for attempt in stamina.retry_context(
                 on=(NoAnswer, UnusablePicture), attempts=None, timeout=left, wait_initial=0.5, wait_max=30.0
             ):
@@ -74,7 +78,7 @@ class Arrival:
         raise AssertionError("unreachable")  # the context returns or raises
 
     async def bring_anew(self, task: Task) -> Picture | None:
-        """Ask the history for the output's URL once more and fetch from there; None when that gives nothing either."""
+        """Ask the history for the output's URL once more and bring it from there; None when that gives nothing either."""
         if task.request_id is None:
             return None
         try:
@@ -84,15 +88,20 @@ class Arrival:
             return None
 
     async def _fetch(self, task: Task, output: str) -> Picture:
-        data = await (
-            self._client.download(output) if is_url(output) else to_thread.run_sync(keep.from_base64, output)
-        )
-        return await to_thread.run_sync(
-            keep.look_at, data, str(task.parameters["image_format"]), limiter=self._decoders
-        )
+        """Fetch the picture once, look at it and write it for every row that wants it."""
+        data = await self._client.download(output) if is_url(output) else output
+
+        def store() -> Picture:
+            raw = keep.from_base64(data) if isinstance(data, str) else data
+            picture = keep.look_at(raw, str(task.parameters["image_format"]))
+            self._write(task, picture)
+            return picture
+
+        # One thread for all of it, and few threads: each hop costs more than a small picture's decoding.
+        return await to_thread.run_sync(store, limiter=self._threads)
 
     async def place(self, task: Task, picture: Picture) -> None:
-        """Write the picture for every row that wants it; only then is the job saved."""
+        """Write down that the picture lies for every row that wants it; only then is the job saved."""
 
         def saved(ledger: Ledger) -> None:
             feed.kept(ledger, task)
@@ -101,8 +110,7 @@ class Arrival:
                 error=None, error_class=None,
             )  # fmt: skip
 
-        with CancelScope(shield=True):  # short, and a half-placed picture would be fetched again
-            await self._write(task, picture)
+        with CancelScope(shield=True):
             await self._desk.do(saved)
         self._tally.saved(task)
 
@@ -118,17 +126,18 @@ class Arrival:
             if data is None:
                 continue
             picture = await to_thread.run_sync(keep.look_at, data, str(task.parameters["image_format"]))
-            await self._write(task, picture)
+            await to_thread.run_sync(self._write, task, picture)
             await self._desk.do(lambda ledger: feed.kept(ledger, task))
             if source in aside:  # it is no earlier version any more
                 await to_thread.run_sync(keep.forget_aside, self._folder, source)
+                self._tally.returned.append(task.name)
             self._tally.saved(task)
             return True
         return False
 
-    async def _write(self, task: Task, picture: Picture) -> None:
+    def _write(self, task: Task, picture: Picture) -> None:
         for target in task.targets:
-            await to_thread.run_sync(keep.write, self._folder, target, picture)
+            keep.write(self._folder, target, picture)
         if not task.targets and task.state != State.SAVED:
             name = f"{task.key}.{EXTENSIONS[str(task.parameters['image_format'])]}"
-            await to_thread.run_sync(keep.keep_aside, self._folder, name, picture)
+            keep.keep_aside(self._folder, name, picture)

@@ -20,8 +20,9 @@ HISTORY_URL = "https://api.spotprod.segmind.com"
 LOCAL_SERVICE = "local"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-CONCURRENCY = 16
+MOST_IN_FLIGHT = 10_000
 RETRIES = 3
+MOST_SUBMITS = 100_000
 JOB_TIMEOUT_S = 900.0
 NAME = "{id}.{ext}"
 SETTLE_S = 120.0
@@ -93,6 +94,33 @@ class Reading:
     encoding: str | None = None
     ignore_url_query: bool = False
 
+    def check_encoding(self, manifest: Path) -> None:
+        """Raise UsageError when an encoding is named for a manifest whose format has its own."""
+        suffix = manifest.suffix.lower()
+        if self.encoding is not None and suffix in {".xlsx", ".parquet"}:
+            raise UsageError(
+                f"{manifest}: --encoding {self.encoding}: a {suffix} file tells its own encoding. Leave --encoding out."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `number` submits in any `per_s` seconds."""
+
+    number: int
+    per_s: float
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.number <= MOST_SUBMITS and self.per_s > 0):
+            raise UsageError(
+                f"--rate: at least 1 and at most {MOST_SUBMITS} submits in more than 0 s. Write it like 50/1m."
+            )
+
+    @property
+    def a_minute(self) -> float:
+        """How many that are in a minute."""
+        return self.number * 60 / self.per_s
+
 
 @dataclass(frozen=True, slots=True)
 class Redo:
@@ -122,7 +150,8 @@ class Redo:
 class RunSettings:
     """What one run is asked to do; times in seconds, money in micro-dollars.
 
-    `only` are the ids to send (empty: all). With `yes` changed rows are paid for again without asking. `max_cost` bounds
+    `only` are the ids to send (empty: all). `concurrency` jobs are in flight at most, None: as many as the account can use;
+    `rate` bounds the submits for who knows the account's limit better. With `yes` changed rows are paid for again without asking. `max_cost` bounds
     what this run spends plus what was unknown or in flight before it; `price` is what a job costs, where the folder does
     not know. `max_failures` and `max_failure_share` (0 … 1) stop the run, `pilot` sends that many rows spread over the
     manifest, `settle_s` is the time the history is given to list a lost submit, `grace_s` what is in flight is given
@@ -132,7 +161,8 @@ class RunSettings:
     out: Path | str
     reading: Reading = Reading()
     only: tuple[str, ...] = ()
-    concurrency: int = CONCURRENCY
+    concurrency: int | None = None
+    rate: Rate | None = None
     retries: int = RETRIES
     job_timeout_s: float = JOB_TIMEOUT_S
     yes: bool = False
@@ -148,8 +178,10 @@ class RunSettings:
     redo: Redo | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.concurrency <= 10_000:
-            raise UsageError(f"--concurrency: {self.concurrency} is out of range. Give 1 … 10000.")
+        if self.concurrency is not None and not 1 <= self.concurrency <= MOST_IN_FLIGHT:
+            raise UsageError(
+                f"--concurrency: {self.concurrency} is out of range. Give 1 … {MOST_IN_FLIGHT}, or auto."
+            )
         if not 0 <= self.retries <= 100:
             raise UsageError(f"--retries: {self.retries} is out of range. Give 0 … 100.")
         if not self.job_timeout_s > 0:

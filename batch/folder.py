@@ -10,6 +10,7 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from time import sleep
 from typing import TYPE_CHECKING
 
 from batch.errors import FolderBusy, FolderError
@@ -20,6 +21,10 @@ from batch.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_HELD = {errno.EWOULDBLOCK, errno.EACCES}
+_ASKING_S = 0.05  # longer than `is_held` keeps the lock it asks with
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class OutputFolder:
             raise FolderError(f"{self.path}: cannot be used as output folder ({exc.strerror}).") from exc
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
             except OSError as exc:
                 raise FolderBusy(self._who_holds(exc)) from exc
             if not os.access(self.path, os.W_OK):
@@ -86,8 +91,24 @@ class OutputFolder:
         finally:
             os.close(descriptor)
 
+    def is_held(self) -> bool:
+        """Tell whether a run, or a command that changes the folder, holds it now; False where that cannot be told."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(
+                descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # shared: two who ask do not see each other
+        except OSError as exc:
+            return exc.errno in _HELD
+        finally:
+            os.close(descriptor)
+        return False
+
     def _who_holds(self, exc: OSError) -> str:
-        if exc.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+        if exc.errno not in _HELD:
             return f"{self.path}: this file system cannot lock ({exc.strerror}). Use a local disk for --out."
         holder = "another run"
         with suppress(FolderError), Ledger.read(self.ledger) as ledger:  # it may be under way itself
@@ -95,3 +116,12 @@ class OutputFolder:
             if run is not None and run["ended_at"] is None:
                 holder = f"another run (pid {run['pid']}, started {iso(run['started_at'])})"
         return f"{self.path}: {holder} holds this folder. Wait for it to end, or use another --out."
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a folder for its holder alone; raises OSError. Tried twice: somebody may just be asking whether it is held."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sleep(_ASKING_S)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

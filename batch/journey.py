@@ -24,7 +24,7 @@ from batch.ledger.states import Event, State
 from batch.ledger.store import holds
 from batch.parameters import IMAGE_PARAMETERS
 from batch.remote import verdicts
-from batch.remote.pace import Turn
+from batch.remote.gate import Turn
 from batch.remote.watch import RECORD_S, Done, Failed, Lost, Watch
 from batch.results.keep import UnusablePicture
 
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from batch.remote.client import Client
     from batch.remote.upload import Uploads
     from batch.tally import Tally
+
+SIZE = "aspect_ratio"
+"""The parameter that tells quick jobs from slow ones."""
 
 BOUNCE_FIRST_S = 0.5
 BOUNCE_LONGEST_S = 20.0
@@ -88,7 +91,8 @@ class Journey:
             async with self._in_flight():
                 with self.halt.until_asked():
                     accepted = await self._submit(task, body)
-                await self._finish(accepted, at_once=False)
+                if accepted is not None:
+                    await self._finish(accepted, at_once=False)
         else:
             async with self._in_flight():
                 await self._finish(task, at_once=True)
@@ -186,9 +190,9 @@ class Journey:
                 raise
         return reply, task
 
-    async def _finish(self, task: Task | None, *, at_once: bool) -> None:
+    async def _finish(self, task: Task, *, at_once: bool) -> None:
         """Watch an accepted job to its end and keep what it gives."""
-        if task is None or task.submitted_at is None:
+        if task.submitted_at is None:
             return
         until = self.client.clock() + self.job_timeout_s
         if task.state == State.COMPLETED and task.output_url is not None:
@@ -196,9 +200,15 @@ class Journey:
             return
         if task.request_id is None:
             return
-        outcome = await Watch(self.client, on_denied=self.halt.because).until_done(
-            task.request_id, submitted_at=task.submitted_at, until=until, at_once=at_once
-        )
+        watch = Watch(self.client, on_denied=self.halt.because)
+        with self.client.pace.flying():
+            outcome = await watch.until_done(
+                task.request_id,
+                submitted_at=task.submitted_at,
+                until=until,
+                size=str(task.parameters[SIZE]),
+                at_once=at_once,
+            )
         match outcome:
             case Done(result):
                 if task.state == State.ACCEPTED:

@@ -1,116 +1,39 @@
 """From a manifest to a plan: read, expanded and checked in one pass, then compared with what the ledger knows.
 
-Everything that can be wrong is found here, before a credit is spent, and told all at once.
+Everything that can be wrong is found here, before a credit is spent, and told all at once. A manifest that was adopted
+before and has not changed since is not read again: its rows are in the ledger (see `unchanged`).
 """
 
 from __future__ import annotations
 
-import itertools
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from batch import unchanged
 from batch.config import LOCAL_SERVICE, NAME
 from batch.errors import ManifestError, UsageError
 from batch.folder import OutputFolder
-from batch.intake import expand, fold_name, open_manifest, own_columns
-from batch.ledger import bill
-from batch.ledger.stage import Plan, Stage
+from batch.intake import PREVIOUS, fold_name, open_manifest
+from batch.ledger import bill, owned
+from batch.ledger.compare import ADOPTED, Plan, compare
+from batch.ledger.stage import Stage
 from batch.ledger.store import Ledger
 from batch.model import Problem
-from batch.redo import FolderRows, Rework
+from batch.redo import FolderRows
+from batch.shelf import Shelf
+from batch.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from batch.config import Reading, Redo, RunSettings
+    from batch.config import Reading, RunSettings
     from batch.intake import Manifest, PictureCache
 
-T = TypeVar("T")
-
-CHUNK = 1000  # rows that live as Python objects at a time
-MOST_PROBLEMS = 10_000
 _LET_END = "Let it end: texbatch retry --status pending"
 _SETTLE = dict.fromkeys(("unknown", "sending"), "Settle it: texbatch resolve")
-
-
-@dataclass
-class Survey:
-    """What one pass over a manifest found; `dropped` problems beyond MOST_PROBLEMS are only counted."""
-
-    columns: tuple[str, ...] = ()
-    rows: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    dropped: int = 0
-
-    def note(self, problem: Problem) -> None:
-        """Take in one problem."""
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(problem)
-        else:
-            self.dropped += not problem.warning
-
-    @property
-    def errors(self) -> list[Problem]:
-        """The problems that stop a run."""
-        return [problem for problem in self.problems if not problem.warning]
-
-    @property
-    def warnings(self) -> list[Problem]:
-        """The problems that do not."""
-        return [problem for problem in self.problems if problem.warning]
-
-    def raise_for_errors(self) -> None:
-        """Raise ManifestError with every problem, when one of them stops a run."""
-        if self.errors:
-            raise ManifestError(self.problems, dropped=self.dropped)
-
-
-def survey(
-    manifest: Manifest,
-    reading: Reading,
-    stage: Stage,
-    seen: PictureCache | None = None,
-    *,
-    name: str = NAME,
-    check: Callable[[], None] = lambda: None,
-    redo: Redo | None = None,
-    only: Collection[str] = (),
-) -> Survey:
-    """Read every row into `stage`; return what was found.
-
-    `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early. A
-    `redo` changes the rows and takes in those of `only` alone, since the others stay what they are.
-    """
-    found = Survey(own_columns(manifest))
-    rework = Rework(redo) if redo is not None and redo.changes else None
-    rows = expand(
-        manifest, overrides=reading.parameters, name_template=reading.name or name, seen=seen, rework=rework
-    )
-    items = _checked(rows, check)
-    chosen = frozenset(only) if rework else frozenset()
-    with stage.filling():
-        while chunk := list(itertools.islice(items, CHUNK)):
-            for item in chunk:
-                if isinstance(item, Problem):
-                    found.note(item)
-            payloads = (item for item in chunk if not isinstance(item, Problem))
-            stage.add((item for item in payloads if not chosen or item.id in chosen), fold_name)
-    found.rows = len(stage)
-    for problem in stage.clashes(str(manifest.path)):
-        found.note(problem)
-    if not found.rows and not found.errors:
-        found.note(
-            Problem(str(manifest.path), None, None, "has no rows.", "Nothing will be sent.", warning=True)
-        )
-    return found
-
-
-def _checked(items: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
-    for item in items:
-        check()
-        yield item
 
 
 def validate(path: Path, reading: Reading) -> Survey:
@@ -120,7 +43,9 @@ def validate(path: Path, reading: Reading) -> Survey:
     except ManifestError as exc:
         return Survey(problems=list(exc.problems))
     with closing(Ledger.scratch()) as ledger:
-        return survey(manifest, reading, Stage(ledger.connection, ignore_url_query=reading.ignore_url_query))
+        return survey(
+            manifest, reading, Stage(ledger.connection, ignore_url_query=reading.ignore_url_query, keep=False)
+        )
 
 
 def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> tuple[Plan, Survey, bool]:
@@ -132,10 +57,83 @@ def preview(path: Path, settings: RunSettings, *, merge: bool | None = None) -> 
     folder = OutputFolder(Path(settings.out))
     opened = Ledger.read(folder.ledger) if folder.ledger.is_file() else Ledger.scratch()
     with opened as ledger:
-        stage, found, _ = stage_manifest(path, settings, ledger, folder, merge=merge)
-        price = settings.price if settings.price is not None else bill.price(ledger)
-        plan = stage.compare(retry_failed=settings.retry_failed, price=price)
-        return plan, found, ledger.meta("service") == LOCAL_SERVICE
+        drafted = draft(path, settings, ledger, folder, merge=merge, keep=False)
+        return drafted.plan, drafted.found, ledger.meta("service") == LOCAL_SERVICE
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A manifest compared with a folder: what a run would do, what was found; `adopt` makes it so, inside `atomic`."""
+
+    plan: Plan
+    found: Survey
+    adopt: Callable[[], None]
+
+
+def draft(
+    path: Path,
+    settings: RunSettings,
+    ledger: Ledger,
+    folder: OutputFolder,
+    *,
+    merge: bool | None,
+    keep: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> Draft:
+    """Compare a manifest with a folder, from the ledger alone where nothing has changed since it was adopted last.
+
+    `merge` None means: merge when it is this folder's own report or failures. Without `keep` nothing is written at all;
+    with it pictures that are gone from the folder are forgotten, and jobs may be planned that no row wants yet. Raises
+    ManifestError, and what `check` raises at a row.
+    """
+    price = settings.price if settings.price is not None else bill.price(ledger)
+    shelf = Shelf(folder.images, PREVIOUS, check)
+    lying = owned.set_aside(ledger.connection, shelf.pages())
+    if keep and (shelf.linked or lying != owned.kept_pictures(ledger)):
+        with ledger.atomic():
+            owned.forget_missing(ledger, lambda output: (folder.images / output).is_file())
+    imprint = None
+    if not (merge or settings.redo or path.resolve().parent == folder.path.resolve()):
+        imprint = unchanged.imprint(path, settings.reading, check)
+    whole = not settings.only and not shelf.linked
+    if imprint and whole and unchanged.since(ledger, imprint, check) and not _newly_taken(ledger):
+        plan = compare(ledger.connection, ADOPTED, retry_failed=settings.retry_failed, price=price)
+        found = Survey(tuple(bill.columns(ledger)), plan.rows)
+        return Draft(plan, found, partial(unchanged.adopt, ledger, retry_failed=settings.retry_failed))
+    with ledger.atomic() if keep else nullcontext():
+        looks = unchanged.Looks(ledger) if keep else None
+        stage, found, merging = stage_manifest(
+            path,
+            settings,
+            ledger,
+            folder,
+            merge=merge,
+            seen=looks,
+            check=check,
+            keep=keep,
+            linked=shelf.linked,
+        )
+    plan = stage.compare(retry_failed=settings.retry_failed, price=price)
+
+    def adopt() -> None:
+        stage.adopt(
+            ledger,
+            found.columns,
+            merge=merging,
+            retry_failed=settings.retry_failed,
+            name=settings.reading.name or NAME,
+        )
+        unchanged.remember(ledger, path, None if merging or found.problems else imprint)
+
+    return Draft(plan, found, adopt)
+
+
+def _newly_taken(ledger: Ledger) -> bool:
+    """Tell whether a file that texbatch did not write may lie where a row of the manifest wants its picture."""
+    return any(
+        owned.wanted_elsewhere(ledger.connection, [fold_name(name) for name in page], fold_name)
+        for page in owned.strangers(ledger.connection)
+    )
 
 
 def stage_manifest(
@@ -145,13 +143,14 @@ def stage_manifest(
     folder: OutputFolder,
     *,
     merge: bool | None,
-    seen: PictureCache | None = None,
-    check: Callable[[], None] = lambda: None,
+    seen: PictureCache | None,
+    check: Callable[[], None],
+    keep: bool,
+    linked: bool,
 ) -> tuple[Stage, Survey, bool]:
     """Read and check a manifest against a folder; return it staged, what was found, and whether its rows merge.
 
-    `merge` None means: merge when it is this folder's own report or failures. Raises ManifestError, and what `check`
-    raises at a row.
+    `linked` says that there are links below `images/`. Raises ManifestError, and what `check` raises at a row.
     """
     redo = settings.redo
     manifest: Manifest
@@ -167,19 +166,18 @@ def stage_manifest(
     ignore_url_query = settings.reading.ignore_url_query or (
         merging and ledger.meta("ignore_url_query") == "1"
     )
-    stage = Stage(ledger.connection, ignore_url_query=ignore_url_query)
+    stage = Stage(ledger.connection, ignore_url_query=ignore_url_query, keep=keep)
     name = (ledger.meta("name") if merging else None) or NAME
     found = survey(
         manifest, settings.reading, stage, seen, name=name, check=check, redo=redo, only=settings.only
     )
     found.raise_for_errors()
-    _check_against_folder(path, stage, folder, settings.only, merge=merging)
-    stage.draw_seeds()
+    _check_against_folder(path, stage, folder, settings.only, merge=merging, linked=linked)
     return stage, found, merging
 
 
 def _check_against_folder(
-    path: Path, stage: Stage, folder: OutputFolder, only: Sequence[str], *, merge: bool
+    path: Path, stage: Stage, folder: OutputFolder, only: Sequence[str], *, merge: bool, linked: bool
 ) -> None:
     """Find what is wrong with the staged rows in this folder; raises ManifestError with all of it.
 
@@ -202,10 +200,10 @@ def _check_against_folder(
                     f"{_SETTLE.get(state, _LET_END)} {folder.path}; only then can it be sent again.")
             for number, row_id, state in stage.unsettled()
         ]  # fmt: skip
-    if folder.images.is_dir():
+    if linked:
         outside = {
             parent
-            for parent in stage.folders()
+            for parent in owned.folders(stage.connection)
             if not (folder.images / parent).resolve().is_relative_to(folder.images.resolve())
         }
         problems += [
@@ -213,33 +211,17 @@ def _check_against_folder(
                     "Remove the link, or use another --name.")
             for parent in sorted(outside)
         ]  # fmt: skip
-        problems += [
-            Problem(
-                str(path), number, None, f"would overwrite {folder.images / output}, which texbatch did not write.",
-                "Move that file away, or use another --out or --name.",
-            )
-            for number, output in stage.unowned()
-            if (folder.images / output).exists()
-        ]  # fmt: skip
+    places = (
+        owned.places(stage.connection) if linked else owned.strangers(stage.connection)
+    )  # a listing does not follow links
+    problems += [
+        Problem(
+            str(path), number, None, f"would overwrite {folder.images / output}, which texbatch did not write.",
+            "Move that file away, or use another --out or --name.",
+        )
+        for page in places
+        for number, output in owned.unowned(stage.connection, [fold_name(name) for name in page])
+        if (folder.images / output).exists()
+    ]  # fmt: skip
     if problems:
         raise ManifestError(problems)
-
-
-class SeenPictures:
-    """The ledger's memory of content hashes, as the intake's PictureCache."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._connection = ledger.connection
-
-    def recall(self, path: str, size: int, mtime_ns: int) -> str | None:
-        """Return the hash of a file that has not changed, or None."""
-        row = self._connection.execute(
-            "SELECT sha256 FROM pictures WHERE path=? AND size=? AND mtime_ns=?", (path, size, mtime_ns)
-        ).fetchone()
-        return row["sha256"] if row else None
-
-    def remember(self, path: str, size: int, mtime_ns: int, sha256: str) -> None:
-        """Remember the hash of a file."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO pictures VALUES (?,?,?,?)", (path, size, mtime_ns, sha256)
-        )

@@ -6,7 +6,7 @@ may leave something paid behind, attaching takes a person's word for a request i
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import anyio
 
 from batch.budget import Budget
 from batch.config import RETRIES
-from batch.errors import UsageError
+from batch.errors import FolderError, UsageError
 from batch.folder import OutputFolder
 from batch.halt import Halt
 from batch.ledger import bill, feed
@@ -23,11 +23,12 @@ from batch.ledger.states import Event, State
 from batch.ledger.store import Ledger
 from batch.remote.client import Client
 from batch.results import report
-from batch.results.sheet import THUMBS_S, write_sheet
+from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 from batch.settle import Settling
+from batch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from batch.config import Service
@@ -66,6 +67,10 @@ def unknown(ledger: Ledger) -> list[UnknownJob]:
         )
         for row in found
     ]
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 class Resolution:
@@ -115,12 +120,26 @@ class Resolution:
                 jobs.remove(job)
                 self._ledger.move(job.job, Event.ATTACH, request_id=request_id, detail="attached by a person")
 
-    async def reconcile(self, service: Service, settle_s: float) -> str | None:
-        """Ask the history about every unknown row; return why some stayed unknown, if any did."""
+    async def reconcile(
+        self, service: Service, settle_s: float, say: Callable[[str], None] = _silent
+    ) -> str | None:
+        """Ask the history about every unknown row; return why some stayed unknown, if any did.
+
+        `say` hears what is waited for and how long.
+        """
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(service))
             desk = await stack.enter_async_context(open_desk(self._ledger))
-            settling = Settling(desk, client, Budget(None, None), Halt(), settle_s=settle_s, retries=RETRIES)
+            settling = Settling(
+                desk,
+                client,
+                Budget(None, None),
+                Halt(),
+                Tally(lambda _: None),
+                say=say,
+                settle_s=settle_s,
+                retries=RETRIES,
+            )
             while await settling.until_some():
                 pass
         return settling.trouble if feed.unknown_jobs(self._ledger) else None
@@ -128,7 +147,7 @@ class Resolution:
 
 @contextmanager
 def open_resolution(folder: Path, service: Service | None) -> Iterator[Resolution]:
-    """Hold the folder, let its unknown rows be decided, and write the report anew.
+    """Hold the folder, let its unknown rows be decided, and write the report anew, also when a decision raises.
 
     `service` None keeps the folder's own binding. Raises FolderBusy while a run is going on, FolderError.
     """
@@ -139,12 +158,23 @@ def open_resolution(folder: Path, service: Service | None) -> Iterator[Resolutio
     with place.hold(), Ledger.create_or_open(place.ledger, service=identity) as ledger:
         with ledger.atomic():
             feed.recover(ledger)
-        yield Resolution(ledger)
-        report.write_report(ledger, place)
-        report.write_summary(report.summary(ledger, ledger.clock), place)
-        write_sheet(ledger, place, thumbs_s=THUMBS_S)
+        try:
+            yield Resolution(ledger)
+        except BaseException:
+            with suppress(FolderError):  # the first error says what is wrong
+                _write(ledger, place, THUMBS_STOPPED_S)
+            raise
+        _write(ledger, place, THUMBS_S)
 
 
-def reconcile(resolution: Resolution, service: Service, settle_s: float) -> str | None:
+def _write(ledger: Ledger, place: OutputFolder, thumbs_s: float) -> None:
+    report.write_report(ledger, place)
+    report.write_summary(report.summary(ledger, ledger.clock), place)
+    write_sheet(ledger, place, thumbs_s=thumbs_s)
+
+
+def reconcile(
+    resolution: Resolution, service: Service, settle_s: float, say: Callable[[str], None] = _silent
+) -> str | None:
     """Do what `Resolution.reconcile` does, from code without an event loop."""
-    return anyio.run(resolution.reconcile, service, settle_s)
+    return anyio.run(resolution.reconcile, service, settle_s, say)

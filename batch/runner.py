@@ -23,13 +23,14 @@ from anyio import CancelScope, to_thread
 
 from batch import errors
 from batch.budget import Budget
-from batch.config import LOCAL_SERVICE, NAME
+from batch.config import LOCAL_SERVICE
 from batch.errors import FolderError, UsageError
 from batch.folder import OutputFolder
 from batch.halt import Halt, hearing_signals
 from batch.ledger import bill, feed
 from batch.ledger.store import Ledger
-from batch.plan import SeenPictures, stage_manifest
+from batch.plan import Draft, draft
+from batch.refresh import Refresh
 from batch.results import report
 from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 from batch.times import steady_clock
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batch.config import RunSettings, Service
-    from batch.ledger.stage import Plan
+    from batch.ledger.compare import Plan
     from batch.model import Problem
     from batch.tally import Progress
 
@@ -98,6 +99,7 @@ async def arun(
     """
     listener = listener or Listener()
     manifest, folder = Path(manifest), OutputFolder(Path(settings.out))
+    settings.reading.check_encoding(manifest)
     with ExitStack() as stack:
         stack.enter_context(folder.hold())
         identity = service.identity if service else LOCAL_SERVICE
@@ -107,13 +109,14 @@ async def arun(
         halt, figures = Halt(), Figures()
         prepare = partial(_prepare, manifest, settings, ledger, folder, halt, merge=merge)
         async with hearing_signals(halt, 0, lambda _: None) if signals else nullcontext():
-            plan, adopt, warnings = await to_thread.run_sync(prepare)
+            drafted = await to_thread.run_sync(prepare)
+        plan, warnings = drafted.plan, tuple(drafted.found.warnings)
         listener.begun(str(ledger.run_id))
         listener.planned(plan, warnings)
         if plan.changed and not settings.yes and not listener.confirm(plan):
             raise UsageError(_changed(plan))
         async with hearing_signals(halt, settings.grace_s, listener.warn) if signals else nullcontext():
-            begun = await to_thread.run_sync(_begin, ledger, adopt, settings)
+            begun = await to_thread.run_sync(_begin, ledger, drafted.adopt, settings)
             work = Work(
                 ledger,
                 folder.path,
@@ -124,11 +127,12 @@ async def arun(
                 figures,
                 listener.progress,
                 listener.warn,
+                Refresh(folder, listener.warn),
             )
             end = partial(_end, ledger, folder, halt, figures)
             try:
                 if begun.jobs or begun.unknown:
-                    await work.carry_all(service, begun.jobs, plan.to_send)
+                    await work.carry_all(service, begun.jobs, plan.to_send, unknown=begun.unknown)
             except BaseException:
                 with CancelScope(shield=True), suppress(FolderError):  # the first error says what is wrong
                     await to_thread.run_sync(end)
@@ -167,8 +171,8 @@ def _prepare(
     halt: Halt,
     *,
     merge: bool | None,
-) -> tuple[Plan, Callable[[], None], tuple[Problem, ...]]:
-    """Read, check and compare; changes nothing but what a dead run left behind. Return the plan and how to adopt it.
+) -> Draft:
+    """Read, check and compare; settle what a dead run left behind. Return the plan and how to adopt it.
 
     Raises Interrupted when a signal came meanwhile.
     """
@@ -179,28 +183,9 @@ def _prepare(
     ledger.run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(ledger.clock()))}-{secrets.token_hex(3)}"
     with ledger.atomic():
         feed.recover(ledger)
-        feed.forget_missing(ledger, lambda output: (folder.images / output).is_file())
-    stage, found, merging = stage_manifest(
-        manifest,
-        settings,
-        ledger,
-        folder,
-        merge=merge,
-        seen=SeenPictures(ledger),
-        check=halt.raise_if_asked,
-    )
-    price = settings.price if settings.price is not None else bill.price(ledger)
-    plan = stage.compare(retry_failed=settings.retry_failed, price=price)
-    adopt = partial(
-        stage.adopt,
-        ledger,
-        found.columns,
-        merge=merging,
-        retry_failed=settings.retry_failed,
-        name=settings.reading.name or NAME,
-    )
+    drafted = draft(manifest, settings, ledger, folder, merge=merge, check=halt.raise_if_asked)
     halt.raise_if_asked()
-    return plan, adopt, tuple(found.warnings)
+    return drafted
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +208,7 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
             feed.estimate_open(ledger, price)
         cap_from = bill.cap_from(ledger)
         budget = Budget(settings.max_cost, price, bill.committed(ledger, cap_from, price or 0))
+        already_done = bill.already_done(ledger)
         connection.execute(
             "INSERT INTO runs (run_id, pid, started_at, max_cost, cap_from, already_done) VALUES (?,?,?,?,?,?)",
             (
@@ -231,10 +217,10 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
                 ledger.clock(),
                 settings.max_cost,
                 cap_from,
-                bill.already_done(ledger),
+                already_done,
             ),
         )
-        return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget, bill.already_done(ledger))
+        return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget, already_done)
 
 
 def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> int:

@@ -6,7 +6,8 @@ The decisions are reconcile.py's; this file gathers what they need from the ledg
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -19,7 +20,7 @@ from batch.remote.reconcile import Absent, Found, LostSubmit, OwnRequest, Undeci
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batch.budget import Budget
     from batch.halt import Halt
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from batch.ledger.store import Ledger
     from batch.remote.client import Client
     from batch.remote.reconcile import Finding
+    from batch.tally import Tally
 
 LOOK_AGAIN_S = 15.0
 LAG_S = 900.0
@@ -39,20 +41,41 @@ NEVER_ARRIVES = "Sent again and again, and the history proves that it never arri
 Sent = TypeVar("Sent", LostSubmit, OwnRequest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A job that was unknown, as a log tells of it."""
+
+    name: str
+    request_id: str | None
+    attempts: int
+
+
 class Settling:
     """Settles what is unknown in one folder, through one client. `settle_s` is the time a late row is given.
 
-    A job that never arrived is sent again at most `retries` times a run: a gateway that loses every submit must not
+    `tally` hears what becomes of each job, `say` what is waited for and how long. A job that never arrived is sent again at most `retries` times a run: a gateway that loses every submit must not
     keep a run going for ever.
     """
 
     def __init__(
-        self, desk: Desk, client: Client, budget: Budget, halt: Halt, *, settle_s: float, retries: int
+        self,
+        desk: Desk,
+        client: Client,
+        budget: Budget,
+        halt: Halt,
+        tally: Tally,
+        *,
+        say: Callable[[str], None],
+        settle_s: float,
+        retries: int,
     ) -> None:
         self._desk = desk
         self._client = client
         self._budget = budget
         self._halt = halt
+        self._tally = tally
+        self._say = say
+        self._said: str | None = None
         self._settle_s = settle_s
         self._retries = retries
         self.trouble: str | None = None
@@ -81,9 +104,23 @@ class Settling:
             now = self._client.clock()
             if not waiting or now > max(latest, began) + LAG_S:
                 return []
+            self._tell(len(waiting), due - now, max(latest, began) + LAG_S - now)
             with anyio.move_on_after(due - now if due > now else LOOK_AGAIN_S):
                 await self._halt.asked.wait()
         return []
+
+    def _tell(self, jobs: int, due_s: float, at_most_s: float) -> None:
+        """Say what is waited for: each thing once, though the history is read again and again."""
+        lost = f"{jobs} submit{'' if jobs == 1 else 's'} whose answer was lost"
+        if due_s > 0:
+            text = f"{lost}: the account's history is given {math.ceil(due_s)} s more to list what arrived (--settle)."
+            key = "settle"
+        else:
+            text = f"{lost}: {self.trouble}. Waiting for the history, up to {math.ceil(at_most_s / 60)} min."
+            key = "lag"
+        if self._said != key:
+            self._said = key
+            self._say(text)
 
     async def _look(self, lost: Sequence[LostSubmit]) -> list[Finding]:
         """Read the history once and write down what it proves."""
@@ -111,16 +148,16 @@ class Settling:
         return findings
 
     async def _settle(self, job: int, event: Event, **facts: Any) -> None:
-        def settle(ledger: Ledger) -> int | None:
-            estimate: int | None = _column(ledger.connection, job, "estimate")
+        def settle(ledger: Ledger) -> tuple[int | None, _Settled, Event, State, dict[str, Any]]:
+            happened, known = event, facts
             if event is Event.ABSENT and _absences(ledger, job) >= self._retries:
-                ledger.move(job, Event.GIVE_UP, error_class="never_arrives", error=NEVER_ARRIVES)
-            else:
-                ledger.move(job, event, **facts)
-            return estimate
+                happened, known = Event.GIVE_UP, {"error_class": "never_arrives", "error": NEVER_ARRIVES}
+            estimate, settled = _job(ledger.connection, job)
+            return estimate, settled, happened, ledger.move(job, happened, **known), known
 
-        estimate = await self._desk.do(settle)
-        self._budget.moved(event, estimate, facts.get("cost"))
+        estimate, settled, happened, state, known = await self._desk.do(settle)
+        self._budget.moved(event, estimate, known.get("cost"))
+        self._tally.moved(settled, happened, state, known)
 
 
 def _absences(ledger: Ledger, job: int) -> int:
@@ -132,9 +169,14 @@ def _absences(ledger: Ledger, job: int) -> int:
     return count
 
 
-def _column(connection: sqlite3.Connection, job: int, name: str) -> int | None:
-    value: int | None = connection.execute(f"SELECT {name} FROM jobs WHERE job=?", (job,)).fetchone()[0]
-    return value
+def _job(connection: sqlite3.Connection, job: int) -> tuple[int | None, _Settled]:
+    """Return what was set aside for a job, in micro-dollars, and what a log tells of it."""
+    row = connection.execute(
+        "SELECT estimate, attempts, coalesce((SELECT r.id FROM rows r WHERE r.job = jobs.job "
+        "AND r.position IS NOT NULL ORDER BY r.position LIMIT 1), payload_key) AS name FROM jobs WHERE job=?",
+        (job,),
+    ).fetchone()
+    return row["estimate"], _Settled(row["name"], None, row["attempts"])
 
 
 def _lost(ledger: Ledger) -> list[LostSubmit]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batch.ledger.states import Event, State
 from batch.log import ERROR, INFO, WARNING, LogEvent
@@ -11,17 +11,19 @@ from batch.log import ERROR, INFO, WARNING, LogEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batch.model import Task
+    from batch.forecast import Forecast
 
 
 MICRO = 1_000_000
+MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A run at one moment: jobs of this run by what became of them, micro-dollars spent by it, and the last event.
 
-    `total` jobs are to be carried; `ended` counts those that are saved or failed, expired or unknown.
+    `total` jobs are to be carried or settled; `ended` counts those that are saved or failed, expired or unknown. It
+    falls when an unknown one is found: that one is carried on. `expected` is how long it takes, told before it began.
     """
 
     total: int = 0
@@ -34,6 +36,7 @@ class Progress:
     resumed: int = 0
     simulated: bool = False
     throttled: int = 0
+    expected: Forecast | None = None
     event: LogEvent | None = None
 
     @property
@@ -52,16 +55,67 @@ class Progress:
         return self.saved + self.failed + self.unknown
 
 
+class Told(Protocol):
+    """What an event says of a job: its id, the request it holds, and how often it was sent."""
+
+    @property
+    def name(self) -> str:
+        """What a log calls it."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's name for it."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it was sent."""
+
+
+_SETTLES = {Event.FIND_RUNNING, Event.FIND_DONE, Event.FIND_FAILED, Event.ABSENT, Event.GIVE_UP}
+
+
 @dataclass
 class Tally:
     """Turns moves of jobs into Progress, and hands it to the listener after each."""
 
     listener: Callable[[Progress], None]
     progress: Progress = field(default_factory=Progress)
+    returned: list[str] = field(default_factory=list)
+    """Rows whose picture of before was brought back from images/.previous/."""
 
-    def begin(self, total: int, *, price: int | None, resumed: int, simulated: bool) -> None:
-        """Say how many jobs there are to carry, what one costs, and what was done before, in micro-dollars."""
-        self._tell(total=total, price=price, resumed=resumed, simulated=simulated)
+    @property
+    def told_back(self) -> str:
+        """What a person should know about rows that went back; empty when none did."""
+        if not self.returned:
+            return ""
+        names = ", ".join(self.returned[:MOST_NAMES]) + (" …" if len(self.returned) > MOST_NAMES else "")
+        return (
+            f"As the manifest asks, earlier pictures are back, at no cost: {names}. Those that were redone meanwhile are "
+            "in images/.previous/. To keep a redo, take its seed and prompt from report.csv into the manifest."
+        )
+
+    def begin(
+        self,
+        jobs: int,
+        *,
+        unknown: int = 0,
+        price: int | None,
+        resumed: int,
+        simulated: bool,
+        expected: Forecast | None = None,
+    ) -> None:
+        """Say how many jobs there are to carry and to settle, what one costs, what was done before, how long it takes.
+
+        Money in micro-dollars.
+        """
+        self._tell(
+            total=jobs + unknown,
+            unknown=unknown,
+            price=price,
+            resumed=resumed,
+            simulated=simulated,
+            expected=expected,
+        )
 
     def tick(self) -> None:
         """Tell the listener that time passes."""
@@ -71,11 +125,21 @@ class Tally:
         """Take note of a job that took (+1) or left (-1) a slot."""
         self._tell(in_flight=self.progress.in_flight + change)
 
-    def moved(self, task: Task, event: Event, state: State, facts: Mapping[str, Any]) -> None:
+    def moved(self, task: Told, event: Event, state: State, facts: Mapping[str, Any]) -> None:
         """Take note of a move that is on disk."""
+        if event in _SETTLES:
+            self.progress = replace(self.progress, unknown=self.progress.unknown - 1)
         now, cost = self.progress, facts.get("cost")
         why = {name: facts.get(name) for name in ("error_class", "http_status", "error")}
-        if event is Event.ACCEPT:
+        if event in {Event.FIND_RUNNING, Event.FIND_DONE}:
+            told = {"cost_usd": None if cost is None else cost / MICRO}
+            self._tell(
+                _of(task, "found", INFO, request_id=facts["request_id"], **told),
+                spent=now.spent + (cost or 0),
+            )
+        elif event is Event.ABSENT:
+            self._tell(_of(task, "absent", WARNING))
+        elif event is Event.ACCEPT:
             self._tell(_of(task, "accepted", INFO, request_id=facts["request_id"]))
         elif event is Event.THROTTLE:
             self._tell(_of(task, "throttled", WARNING), throttled=now.throttled + 1)
@@ -90,7 +154,7 @@ class Tally:
         elif state in {State.FAILED, State.EXPIRED}:
             self._tell(_of(task, state, ERROR, **why), failed=now.failed + 1)
 
-    def saved(self, task: Task) -> None:
+    def saved(self, task: Told) -> None:
         """Take note of a picture that is on disk."""
         self._tell(_of(task, "saved", INFO), saved=self.progress.saved + 1)
 
@@ -99,7 +163,7 @@ class Tally:
         self.listener(self.progress)
 
 
-def _of(task: Task, name: str, level: str, **more: Any) -> LogEvent:
+def _of(task: Told, name: str, level: str, **more: Any) -> LogEvent:
     """Return an event of one job: its id, request id and attempt, then what is particular to it."""
     known = {"id": task.name, "request_id": task.request_id, "attempt": task.attempts or None}
     return LogEvent(f"job.{name}", level, known | more)

@@ -31,6 +31,23 @@ def duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def span(seconds: float) -> str:
+    """Return a time as a person says it: 42 s, 5 min 3 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def rate(text: str) -> tuple[int, float]:
+    """Return a rate like 50/1m as a number and seconds; raises UsageError."""
+    number, slash, per = text.strip().partition("/")
+    if not slash or not number.strip().isdecimal():
+        raise UsageError(f"{text!r} is no rate. Write it like 50/1m or 600/60s.")
+    return int(number), duration(per)
+
+
 def steady_clock() -> Callable[[], float]:
     """Return a clock of epoch seconds that no change of the wall clock moves: it is read once, then only counted on.
 

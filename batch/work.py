@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import CancelScope, create_memory_object_stream, to_thread
+from anyio import CancelScope, to_thread
 
 from batch.arrival import Arrival
 from batch.config import Service
+from batch.control import Control
 from batch.errors import FolderError, NoAnswer, RunStopped, ServiceError, TimeIsUp
 from batch.intake import PictureError, load_picture
 from batch.journey import Journey
 from batch.ledger import feed
 from batch.ledger.desk import open_desk
-from batch.model import Task
 from batch.remote.client import Client
-from batch.remote.pace import Pace
 from batch.remote.upload import Uploads
 from batch.settle import Settling
 from batch.tally import Tally
@@ -32,17 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
     from batch.budget import Budget
     from batch.config import RunSettings
     from batch.halt import Halt
     from batch.ledger.desk import Desk
     from batch.ledger.store import Ledger
+    from batch.model import Task
+    from batch.refresh import Refresh
     from batch.tally import Progress
 
-AHEAD = 8
-"""Jobs whose pictures are decoded and uploaded while every slot is taken."""
+REMEMBER_S = 60.0
+"""What was learned is written down this often, and at the end: a killed run loses a minute of it."""
 
 FEWEST_FOR_SHARE = 20
 """Ended jobs before --max-failures P% is judged."""
@@ -74,24 +73,37 @@ class Work:
     figures: Figures
     hear: Callable[[Progress], None]
     warn: Callable[[str], None]
+    refresh: Refresh
 
-    async def carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
-        """Carry `jobs` jobs, `to_send` of them to be paid for. Raises FolderError when the folder fails."""
+    async def carry_all(self, service: Service | None, jobs: int, to_send: int, *, unknown: int) -> None:
+        """Carry `jobs` jobs, `to_send` of them to be paid for, and settle `unknown` ones of before.
+
+        Raises FolderError when the folder fails.
+        """
         try:
-            await self._carry_all(service, jobs, to_send)
+            await self._carry_all(service, jobs, to_send, unknown)
         except ExceptionGroup as group:
             folder, others = group.split(FolderError)
             if folder is None or others is not None:
                 raise
             raise _as_one(folder) from group
 
-    async def _carry_all(self, service: Service | None, jobs: int, to_send: int) -> None:
+    async def _carry_all(self, service: Service | None, jobs: int, to_send: int, unknown: int) -> None:
         tally = Tally(self._listen)
-        tally.begin(jobs, price=self.budget.price, resumed=self.resumed, simulated=service is None)
-        pace = Pace(self.settings.concurrency)
         async with AsyncExitStack() as stack:
             remote = await stack.enter_async_context(local_service()) if service is None else service
-            client = await stack.enter_async_context(Client(remote, pace=pace, clock=self.ledger.clock))
+            control = Control(self.settings, remote, self.ledger)
+            tally.begin(
+                jobs,
+                unknown=unknown,
+                price=self.budget.price,
+                resumed=self.resumed,
+                simulated=service is None,
+                expected=control.expected(to_send, self.ledger.clock()),
+            )
+            client = await stack.enter_async_context(
+                Client(remote, pace=control.pace, polls=control.polls, clock=self.ledger.clock)
+            )
             desk = await stack.enter_async_context(open_desk(self.ledger))
             journey = Journey(
                 desk=desk,
@@ -106,17 +118,27 @@ class Work:
                 bad_input=PictureError,
             )
             try:
-                await self._within_bounds(journey, client, desk, to_send)
+                await self._within_bounds(journey, control, client, desk, to_send)
+                await desk.do(control.remember)
+                if tally.told_back:
+                    self.warn(tally.told_back)
             finally:
-                self.figures.status_calls, self.figures.http_429 = client.status_calls, pace.gate.throttles
+                self.figures.status_calls, self.figures.http_429 = (
+                    client.status_calls,
+                    control.pace.gate.throttles,
+                )
                 self.figures.rows_saved = tally.progress.saved
 
-    async def _within_bounds(self, journey: Journey, client: Client, desk: Desk, to_send: int) -> None:
+    async def _within_bounds(
+        self, journey: Journey, control: Control, client: Client, desk: Desk, to_send: int
+    ) -> None:
         async with anyio.create_task_group() as beside:
             with self.halt.working():
                 if self.settings.max_duration_s is not None:
                     beside.start_soon(self._time_out, self.settings.max_duration_s)
                 beside.start_soon(_tick, journey.tally)
+                beside.start_soon(_remember, control, desk)
+                beside.start_soon(self.refresh.go_on)
                 if to_send:
                     with self.halt.until_asked():
                         await self._check_balance(client, to_send)
@@ -129,12 +151,14 @@ class Work:
             client,
             self.budget,
             self.halt,
+            journey.tally,
+            say=self.warn,
             settle_s=self.settings.settle_s,
             retries=self.settings.retries,
         )
         pages = feed.Feed()
         while True:
-            await _carry_round(journey, desk, pages, self.settings.concurrency + AHEAD)
+            await _carry_round(journey, desk, pages)
             settled = await settling.until_some()
             self.figures.trouble = settling.trouble
             if not settled:
@@ -182,6 +206,7 @@ class Work:
                 f"--max-failures {share:.0%}: {progress.failed} of {progress.ended} rows have failed. "
                 "Mend them, then continue."
             )
+        self.refresh.hear(progress)
         self.hear(progress)
 
 
@@ -191,28 +216,29 @@ async def _tick(tally: Tally) -> None:
         tally.tick()
 
 
-async def _carry_round(journey: Journey, desk: Desk, pages: feed.Feed, workers: int) -> None:
-    send, receive = create_memory_object_stream[Task](0)
+async def _remember(control: Control, desk: Desk) -> None:
+    while True:
+        await anyio.sleep(REMEMBER_S)
+        await desk.do(control.remember)
+
+
+async def _carry_round(journey: Journey, desk: Desk, pages: feed.Feed) -> None:
+    """Carry every job of the feed, each in a task of its own, begun when it may be prepared."""
+    pace = journey.client.pace
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_feed, journey, desk, pages, send)
-        with receive:
-            for _ in range(workers):
-                tasks.start_soon(_carry, journey, receive.clone())
-
-
-async def _carry(journey: Journey, tasks: MemoryObjectReceiveStream[Task]) -> None:
-    with tasks:
-        async for task in tasks:
-            await journey.carry(task)
-
-
-async def _feed(journey: Journey, desk: Desk, pages: feed.Feed, tasks: MemoryObjectSendStream[Task]) -> None:
-    with tasks:
         while page := await desk.do(pages.page):
             for task in page:
+                await pace.line_up(task.job)
                 if journey.halt.reason and task.request_id is None:
                     return
-                await tasks.send(task)
+                tasks.start_soon(_carry, journey, task)
+
+
+async def _carry(journey: Journey, task: Task) -> None:
+    try:
+        await journey.carry(task)
+    finally:
+        journey.client.pace.leave_line(task.job)
 
 
 @asynccontextmanager

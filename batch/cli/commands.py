@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from batch.log import WARNING
 if TYPE_CHECKING:
     from batch.cli.options import Asked
     from batch.config import RunSettings, Service
-    from batch.ledger.stage import Plan
+    from batch.ledger.compare import Plan
     from batch.model import Problem
 
 _PATH = click.Path(path_type=Path)
@@ -81,10 +82,7 @@ def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> N
     if asked.values["dry_run"]:
         _preview(asked, settings, merge=True)
         return
-    code = _run(asked, settings, None if local else _service(asked, beside_output(folder)), merge=True)
-    if text := redoing.afterwards(redo):
-        asked.log.say(text)
-    ctx.exit(code)
+    ctx.exit(_run(asked, settings, None if local else _service(asked, beside_output(folder)), merge=True))
 
 
 def _service(asked: Asked, beside: Path) -> Service | None:
@@ -118,6 +116,8 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
         end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
     onward = f"texbatch retry {settings.out} --status pending" if merge else "run the same command again"
     console.finished(log, end, Path(settings.out), onward=onward)
+    if (merge and end.plan.changed) or (settings.redo is not None and settings.redo.changes):
+        log.say(redoing.AFTERWARDS)
     return end.exit_code
 
 
@@ -125,10 +125,11 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
 @click.argument("manifest", type=_PATH)
 @options.option("--out", type=_PATH, help="The output folder to compare with.")
 @options.option("--retry-failed", is_flag=True, help="Count failed and expired rows as to be sent.")
+@options.submits
 @options.of_choice
 @click.pass_context
 def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Say what a run of MANIFEST would send, and for how much.
+    """Say what a run of MANIFEST would send, for how much, and how long it takes.
 
     Sends nothing and changes nothing.
     """
@@ -143,6 +144,8 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
         only=asked.only,
         retry_failed=values["retry_failed"],
         price=values["price"],
+        rate=values["rate"],
+        concurrency=values.get("concurrency") or None,
     )
     _preview(asked, settings, merge=None)
 
@@ -150,9 +153,20 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 def _preview(asked: Asked, settings: RunSettings, *, merge: bool | None) -> None:
     from batch.plan import preview  # noqa: PLC0415  start-up time
 
+    asked.reading.check_encoding(asked.manifest)
     told, found, simulated = preview(asked.manifest, settings, merge=merge)
     asked.log.problems(found.warnings)
     console.plan(told, simulated=simulated)
+    if not simulated:
+        _say_time(told, settings)
+
+
+def _say_time(told: Plan, settings: RunSettings) -> None:
+    from batch.control import learned_in  # noqa: PLC0415  start-up time
+    from batch.folder import OutputFolder  # noqa: PLC0415
+
+    learned, now = learned_in(OutputFolder(Path(settings.out)).ledger), time.time()
+    console.time_it_takes(told.to_send, settings, learned, now)
 
 
 @texbatch.command()
@@ -166,6 +180,7 @@ def validate(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     from batch.plan import validate as check  # noqa: PLC0415  start-up time
 
     asked = options.asked(ctx, manifest)
+    asked.reading.check_encoding(asked.manifest)
     found = check(asked.manifest, asked.reading)
     console.validation(found, as_json=asked.values["format"] == "json")
     ctx.exit(EXIT_USAGE if found.errors else EXIT_OK)
@@ -253,7 +268,7 @@ def resolve(
     service = read_service(beside_output(folder), api_key_file) if reconcile else None
     with open_resolution(folder, service) as resolution:
         if service is not None:
-            trouble = ask_history(resolution, service, settle)
+            trouble = ask_history(resolution, service, settle, console.say)
             if trouble:
                 console.say(f"Not all could be settled: {trouble}.")
         jobs = resolution.chosen(ids, every=every) if resubmit or abandon else []

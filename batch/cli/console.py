@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli.progress import money
+from batch.cli.progress import money, takes
+from batch.config import Rate
 from batch.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
 from batch.log import ERROR, INFO, WARNING, LogEvent
 from batch.times import iso
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch.cli.log import Log
-    from batch.ledger.stage import Plan
+    from batch.config import RunSettings
+    from batch.ledger.compare import Plan
     from batch.model import Problem
-    from batch.plan import Survey
     from batch.rebuild import Rebuilt
+    from batch.remote.learned import Learned
     from batch.resolve import UnknownJob
     from batch.runner import Finished
+    from batch.survey import Survey
 
 MICRO = 1_000_000
 MOST_CHANGED = 20
@@ -92,6 +96,24 @@ def plan(told: Plan, *, simulated: bool) -> None:
         total = f"for about {money(told.cost, simulated=simulated)}"
     click.echo(f"{_count(told.to_send, 'job')} to send, {total}")
     changed(told)
+
+
+def time_it_takes(jobs: int, settings: RunSettings, learned: Learned, now: float) -> None:
+    """Say how long a run takes at the limit that is known; at the published ones where none is."""
+    from batch.forecast import PUBLISHED, expected  # noqa: PLC0415  start-up time
+
+    if not jobs:
+        return
+    found = expected(jobs, settings, learned, now)
+    if found is not None:
+        click.echo(f"Takes {takes(found)}.")
+        return
+    guesses = [
+        (name, expected(jobs, replace(settings, rate=Rate(number, 60.0)), learned, now))
+        for name, number in PUBLISHED.items()
+    ]
+    told = ", ".join(f"{takes(guess)} ({name})" for name, guess in guesses if guess is not None)
+    click.echo(f"Takes {told}; --rate tells your account's limit.")
 
 
 def unknown(jobs: Sequence[UnknownJob]) -> None:

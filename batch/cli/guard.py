@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib import metadata
 
 import click
 
@@ -50,6 +49,8 @@ def _guarded(log: Log) -> int:
         log.tell(LogEvent("command.refused", ERROR, fields), f"texbatch: {exc}")
         return exc.exit_code
     except Exception as exc:  # noqa: BLE001  told in full
+        from importlib import metadata  # noqa: PLC0415  start-up time
+
         told = traceback.format_exc()
         fields = {"message": repr(exc), "traceback": told, "exit_code": EXIT_INTERNAL}
         last = (
@@ -60,10 +61,10 @@ def _guarded(log: Log) -> int:
 
 
 def _refused(exc: ManifestError, log: Log) -> int:
+    said = f"{len(exc.problems)} problem{'' if len(exc.problems) == 1 else 's'}; nothing was sent."
     if log.as_json:
         log.problems(exc.problems)
-        said = f"{len(exc.problems)} problems; nothing was sent."
     else:
-        said = f"{exc}\n{len(exc.problems)} problems; nothing was sent."
+        said = f"{exc}\n{said}"
     log.say(said, "command.refused", ERROR, exit_code=exc.exit_code)
     return exc.exit_code

@@ -17,10 +17,20 @@ from click.core import ParameterSource
 
 from batch.cli import redoing
 from batch.cli.log import Log
-from batch.config import CONCURRENCY, GRACE_S, JOB_TIMEOUT_S, NAME, RETRIES, SETTLE_S, Reading, RunSettings
+from batch.config import (
+    GRACE_S,
+    JOB_TIMEOUT_S,
+    MOST_IN_FLIGHT,
+    NAME,
+    RETRIES,
+    SETTLE_S,
+    Rate,
+    Reading,
+    RunSettings,
+)
 from batch.errors import UsageError
 from batch.parameters import IMAGE_PARAMETERS, PARAMETERS
-from batch.times import duration
+from batch.times import duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +80,38 @@ class Money(click.ParamType[int]):
         if not (amount.is_finite() and 0 <= amount <= MOST_USD):
             self.fail(f"{value!r} is no amount. Write dollars like 12.50.", param, ctx)
         return int(amount * MICRO)
+
+
+class InFlight(click.ParamType[int]):
+    """A number of jobs in flight, or auto, which is 0 here."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; 0 for auto."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if text == "auto":
+            return 0
+        if not text.isdecimal() or not 1 <= int(text) <= MOST_IN_FLIGHT:
+            self.fail(f"{text!r} is neither auto nor a number 1 … {MOST_IN_FLIGHT}.", param, ctx)
+        return int(text)
+
+
+class Submits(click.ParamType[Rate]):
+    """A rate like 50/1m."""
+
+    name = "n/time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate:
+        """Return the rate."""
+        if isinstance(value, Rate):
+            return value
+        try:
+            return Rate(*rate(str(value)))
+        except UsageError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 class Failures(click.ParamType[tuple[int | None, float | None]]):
@@ -128,6 +170,11 @@ settle = option(
     type=Duration(),
     help="How long the history may take to list a submit whose answer was lost.",
 )
+submits = option(
+    "--rate",
+    type=Submits(),
+    help="Submit no more than this, like 50/1m; without it, 429s tell the account's limit.",
+)
 api_key_file = option(
     "--api-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -167,8 +214,9 @@ def _log_format(ctx: click.Context, param: click.Parameter, value: str) -> str: 
 
 of_runs = _together(
     option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
-    option("--concurrency", default=CONCURRENCY, show_default=True, type=click.IntRange(1, 10_000),
-           help="Jobs in flight."),
+    option("--concurrency", default="auto", show_default=True, type=InFlight(),
+           help="Most jobs in flight; auto: as many as the account can use."),
+    submits,
     option("--yes", is_flag=True, help="Pay for changed rows again without asking."),
     option("--retries", default=RETRIES, show_default=True, type=click.IntRange(0, 100),
            help="Times a submit is sent again after an error that was certainly not billed."),
@@ -226,7 +274,8 @@ class Asked:
             out=out,
             reading=self.reading,
             only=self.only,
-            concurrency=self.values["concurrency"],
+            concurrency=self.values["concurrency"] or None,
+            rate=self.values["rate"],
             retries=self.values["retries"],
             job_timeout_s=self.values["job_timeout"],
             yes=self.values["yes"],

@@ -7,14 +7,18 @@ import time
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from batch.log import INFO, LogEvent
+from batch.times import span
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from batch.cli.log import Log
+    from batch.forecast import Forecast
     from batch.tally import Progress
 
 LOG_EVERY_S = 60.0
+ENOUGH = 8
+"""Ended jobs from which their own pace tells more than the forecast."""
 MICRO = 1_000_000
 
 
@@ -75,7 +79,15 @@ class ProgressLine:
         seconds = time.monotonic() - self._began
         rate = progress.ended * 60 / seconds
         left = f"{(progress.total - progress.ended) / rate:.0f} min left" if rate else "time left unknown"
+        if progress.ended < ENOUGH and progress.expected is not None:
+            left = f"{takes(progress.expected)} in all"
         return f"{progress.ended}/{progress.total} done, {_counts(progress)}, {rate:.1f}/min, {left}"
+
+
+def takes(expected: Forecast) -> str:
+    """Return a range of time as a person says it."""
+    low, high = span(expected.low_s), span(expected.high_s)
+    return f"{low} … {high}" if expected.low_s else f"up to {high}"
 
 
 def _figures(progress: Progress) -> LogEvent:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = "retry"
+AFTERWARDS = (
+    "The rows done anew differ from their manifest now: a later run of it brings the earlier pictures back, at no "
+    "cost. To keep the new ones, take their seed and prompt from report.csv into the manifest."
+)
+"""What a person should know after a redo."""
+
 _WORDS = {ANEW, COUNT_UP}
 
 
@@ -69,13 +75,3 @@ def refuse_elsewhere(ctx: click.Context, values: dict[str, Any]) -> None:
         raise UsageError(
             f"--seed {seed}: only `texbatch retry` does a row once more; in a {ctx.command.name} {instead}."
         )
-
-
-def afterwards(redo: Redo | None) -> str | None:
-    """Return what a person should know after a redo."""
-    if redo is None or not redo.changes:
-        return None
-    return (
-        "The rows done anew differ from their manifest now: a later run of it brings the earlier pictures back, at no "
-        "cost. To keep the new ones, take their seed and prompt from report.csv into the manifest."
-    )

@@ -1,4 +1,7 @@
-"""`status --watch`: how a folder stands, drawn anew until its run ends. It only reads, and holds nothing.
+"""`status --watch`: how a folder stands, drawn anew until nobody runs in it. It only reads, and holds nothing.
+
+A run holds its folder before its line is in the ledger, while it reads its manifest, and after that line says that it
+ended, while it writes its reports: so the folder's lock tells whether there is something to wait for.
 
 On a terminal each picture replaces the one before it; elsewhere plain blocks follow each other, fewer of them.
 """
@@ -46,12 +49,14 @@ def watch(folder: OutputFolder) -> None:
     with suppress(KeyboardInterrupt):
         while True:
             began = time.monotonic()
+            held = folder.is_held()  # asked before the ledger is read, which then has all that a run left
             with Ledger.read(folder.ledger) as ledger:
                 now, figures = pulse(ledger), summary(ledger, ledger.clock)
             gone = _is_gone(now)
-            over = not now.going_on or gone
+            over = not held and (not now.going_on or gone)
             width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH) if terminal else WIDTH
-            lines = [_cut(line, width) for line in _lines(folder.path, now, figures, gone=gone)]
+            waits = held and (not now.going_on or gone)
+            lines = [_cut(line, width) for line in _lines(folder.path, now, figures, gone=gone, waits=waits)]
             if terminal:
                 click.echo(f"\033[{drawn}F\033[J" if drawn else "", nl=False)
                 click.echo("\n".join(lines))
@@ -77,7 +82,7 @@ def _is_gone(now: Pulse) -> bool:
     return False
 
 
-def _lines(folder: Path, now: Pulse, figures: Mapping[str, Any], *, gone: bool) -> Iterator[str]:
+def _lines(folder: Path, now: Pulse, figures: Mapping[str, Any], *, gone: bool, waits: bool) -> Iterator[str]:
     """Yield the picture of one moment, a line at a time."""
     rows, saved = figures["rows"], figures["saved"]
     share = saved / rows if rows else 1.0
@@ -85,6 +90,8 @@ def _lines(folder: Path, now: Pulse, figures: Mapping[str, Any], *, gone: bool) 
         str(folder) if len(str(folder)) < WIDTH - 1 else f"…{str(folder)[2 - WIDTH :]}"
     )  # its end tells more
     yield _title(now, figures, gone=gone)
+    if waits:
+        yield "held by a run that reads its manifest or writes its reports, or by resolve"
     yield f"[{'#' * int(BAR * share):.<{BAR}}] {saved} of {rows} saved ({share:.0%})"
     yield ""
     standing = [

@@ -20,10 +20,11 @@ Importing this package loads no pandas, pydantic, PyYAML, openpyxl, pyarrow or P
 from batch.intake.expand import expand
 from batch.intake.job import JobFile, is_job_file, read_job_file
 from batch.intake.manifest import Manifest, open_manifest, own_columns
-from batch.intake.names import fold_name
+from batch.intake.names import PREVIOUS, fold_name
 from batch.intake.pictures import LoadedPicture, PictureCache, PictureError, load_picture
 
 __all__ = [
+    "PREVIOUS",
     "JobFile",
     "LoadedPicture",
     "Manifest",

@@ -14,7 +14,7 @@ from batch.intake.columns import ID
 from batch.intake.template import TemplateError
 from batch.intake.typed import NAMES, Fault, as_text, typed
 from batch.model import Problem
-from batch.parameters import BY_NAME, PARAMETERS, Scalar
+from batch.parameters import BY_NAME, IMAGE_PARAMETERS, PARAMETERS, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,12 +112,15 @@ class Base:
             name = parameter.name
             present = name in self.texts or name in self._manifest.columns or name in self.broken
             if parameter.required and not present:
-                option = "--" + name.replace("_", "-")
-                remedy = (
-                    f"Add a column {name}, or give {option} for all rows."
+                places = (
+                    [f"Add a column {name}"]
                     if self._manifest.tabular
-                    else f"Give {name} in the rows or the matrix, set defaults.{name}, or give {option}."
+                    else [f"Give {name} in the rows or the matrix", f"set defaults.{name}"]
                 )
+                if name not in IMAGE_PARAMETERS:  # a picture has no option
+                    option = "--" + name.replace("_", "-")
+                    places.append(f"give {option}{' for all rows' if self._manifest.tabular else ''}")
+                remedy = f"{', '.join(places[:-1])}{', or ' if places[1:] else ''}{places[-1]}."
                 reason = "there is no such column." if self._manifest.tabular else "no row gives it."
                 self._problem(name, reason, remedy, header)
 

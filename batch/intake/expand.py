@@ -18,7 +18,7 @@ from batch.intake.base import EXPANDED, EXT, Base
 from batch.intake.columns import ID, report_names
 from batch.intake.identity import MAX_ID_BYTES, derive_id, id_fault
 from batch.intake.names import fault, normal_name
-from batch.intake.pictures import Found, PictureCache, Pictures
+from batch.intake.pictures import Found, PictureCache, Pictures, is_plain_url
 from batch.intake.template import TemplateError
 from batch.intake.typed import NAMES, Fault, typed
 from batch.model import Payload, Problem, Row
@@ -222,6 +222,9 @@ class Expander:
         for name in IMAGE_PARAMETERS:
             parameters[name] = ""
             if not given[name]:
+                continue
+            if is_plain_url(given[name]):  # not worth remembering: a manifest may have a million
+                parameters[name] = given[name]
                 continue
             found = self._look(given[name])
             if not isinstance(found, Found):

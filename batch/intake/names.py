@@ -30,6 +30,8 @@ _STEM_BYTES = 60
 
 def fold_name(output: str) -> str:
     """Return what two names share when a file system may take them for one: letter case and form aside."""
+    if output.isascii():
+        return output.lower()
     return normalize("NFC", normalize("NFC", output).casefold())
 
 

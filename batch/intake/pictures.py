@@ -15,16 +15,16 @@ import io
 import os
 import re
 import stat
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from batch.intake.spelling import closest
 from batch.model import CONTENT_PREFIX
+from batch.pillow import pillow
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -43,6 +43,8 @@ _REMEMBERED = 1 << 15
 _SUGGESTIONS = 20
 _FOLDER_ENTRIES = 5000
 _SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:/[!-~]*)?")
+is_plain_url = _SIMPLE_URL.fullmatch
+"""Tell whether an image is a URL that any service takes as it is, with nothing to look at."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|(?<=data:)|(?<=http:)|(?<=https:))", re.IGNORECASE)
 
 
@@ -57,6 +59,9 @@ class PictureError(ValueError):
 
 class PictureCache(Protocol):
     """File facts that outlive a run; a file is the same while path, size and modification time are."""
+
+    def looked(self, path: str, status: os.stat_result) -> None:
+        """Note that a row wants the file at this path, links and all, and how it was then."""
 
     def recall(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return the SHA-256 (hex) remembered for a file, None when it is new or changed."""
@@ -104,13 +109,11 @@ class Pictures:
         self.look: Look = lru_cache(maxsize=_REMEMBERED)(self._look)
 
     def _look(self, written: str) -> Found | Trouble:
-        if _SIMPLE_URL.fullmatch(written):
-            return Found(written, None)
         try:
             if _SCHEME.match(written):
                 return _url(written)
-            path = self._folder / written
-            return Found(CONTENT_PREFIX + self._sha256(path, written), Path(os.path.abspath(path)))  # noqa: PTH100  `..` only, links stay
+            path = Path(os.path.abspath(self._folder / written))  # noqa: PTH100  `..` only, links stay
+            return Found(CONTENT_PREFIX + self._sha256(path, written), path)
         except PictureError as error:
             return Trouble(error.reason, error.remedy)
         except FileNotFoundError:
@@ -125,6 +128,8 @@ class Pictures:
             raise PictureError("the path holds a NUL byte.", "Remove it.")
         status = path.stat()
         _check_file(status, written)
+        if self._seen is not None:
+            self._seen.looked(str(path), status)
         facts = (os.path.realpath(path), status.st_size, status.st_mtime_ns)
         known = self._seen.recall(*facts) if self._seen is not None else None
         if known is not None:
@@ -189,22 +194,9 @@ def _check_file(status: os.stat_result, name: object) -> None:
         raise PictureError(f"{name} is larger than {MAX_BYTES >> 20} MiB.", "Save it smaller or as JPEG.")
 
 
-@cache
-def _pillow() -> ModuleType:
-    """Import Pillow with its documented switch: an image above the pixel limit is an error.
-
-    Its other warnings would be printed; what matters of them is said as a problem here.
-    """
-    from PIL import Image  # noqa: PLC0415  start-up time
-
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-    return Image
-
-
 def identify(file: BinaryIO, name: object) -> Any:
     """Return the opened Pillow image after a look at its header; raise PictureError when it is no use to us."""
-    image_module = _pillow()
+    image_module = pillow()
     known = [kind for kind in MEDIA_TYPES if kind != "MPO"]  # Pillow opens an MPO as JPEG and renames it then
     try:
         image = image_module.open(file, formats=known)

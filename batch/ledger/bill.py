@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batch.ledger.states import AT_RISK, REPORTED, State
+from batch.ledger.states import AT_RISK, OPEN, REPORTED, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -110,7 +110,8 @@ def committed(ledger: Ledger, cap_from: int, price: int) -> int:
     """Return micro-dollars spent since an event, plus what unknown and running jobs may cost: `price` where not noted."""
     total: int = ledger.connection.execute(
         "SELECT (SELECT coalesce(sum(cost), 0) FROM events WHERE seq > :since) + "
-        "(SELECT coalesce(sum(coalesce(estimate, :price)), 0) FROM jobs WHERE state IN ('sending', 'unknown', 'accepted')) + "
+        "(SELECT coalesce(sum(coalesce(estimate, :price)), 0) FROM jobs WHERE state <> 'saved' "
+        "AND state IN ('sending', 'unknown', 'accepted')) + "
         "(SELECT coalesce(sum(coalesce(j.estimate, :price)), 0) FROM events e JOIN jobs j USING (job) "  # billed, unnamed
         "WHERE e.seq > :since AND e.event IN ('complete', 'find_done') AND e.cost IS NULL)",
         {"since": cap_from, "price": price},
@@ -144,7 +145,7 @@ def bill(ledger: Ledger) -> Bill:
     counts = statuses(ledger)
     marks = ",".join("?" * len(AT_RISK))
     risky: int = ledger.connection.execute(
-        f"SELECT count(*) FROM jobs WHERE state IN ({marks})", AT_RISK
+        f"SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({marks})", AT_RISK
     ).fetchone()[0]
     known = price(ledger)
     errors = ledger.connection.execute(

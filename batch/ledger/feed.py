@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.config import LOCAL_SERVICE
-from batch.ledger.states import IN_FLIGHT, Event, State
+from batch.ledger.states import IN_FLIGHT, OPEN, Event, State
 from batch.model import Target, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from batch.ledger.store import Ledger
 
@@ -26,7 +26,7 @@ _IN_FLIGHT_LIST = ", ".join(f"'{state}'" for state in IN_FLIGHT)
 
 _IN_FLIGHT = f"""
 SELECT job, coalesce(submitted_at, 0) AS a, job AS b FROM jobs
-WHERE state IN ({_IN_FLIGHT_LIST}) AND run_id IS NOT :run
+WHERE {OPEN} AND state IN ({_IN_FLIGHT_LIST}) AND run_id IS NOT :run
   AND (coalesce(submitted_at, 0), job) > (:a, :b)
 ORDER BY a, b LIMIT :page
 """
@@ -94,7 +94,7 @@ class Feed:
 def open_jobs(ledger: Ledger) -> int:
     """Count the jobs that the feed will yield."""
     total: int = ledger.connection.execute(
-        f"SELECT (SELECT count(*) FROM jobs WHERE state IN ({_IN_FLIGHT_LIST})) + "
+        f"SELECT (SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({_IN_FLIGHT_LIST})) + "
         "(SELECT count(DISTINCT r.job) FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL "
         "AND ((j.state = 'planned' AND (:pilot IS NULL OR r.job IN (SELECT value FROM json_each(:pilot)))) OR "
         "(j.state = 'saved' AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output))))",
@@ -109,23 +109,18 @@ def choose_pilot(ledger: Ledger, number: int | None) -> None:
     run("DELETE FROM meta WHERE name='pilot'")
     if number is None:
         return
-    planned = [
-        row["job"]
-        for row in run(
-            "SELECT r.job AS job, min(r.position) AS place FROM rows r JOIN jobs j USING (job) "
-            "WHERE r.selected AND r.position IS NOT NULL AND j.state='planned' GROUP BY r.job ORDER BY place"
-        )
-    ]
-    chosen = (
-        [planned[i * len(planned) // number] for i in range(number)] if number < len(planned) else planned
-    )
+    planned = "FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL AND j.state='planned'"
+    total: int = run(f"SELECT count(DISTINCT r.job) {planned}").fetchone()[0]
+    places = {i * total // number for i in range(number)} if number < total else range(total)
+    ordered = run(f"SELECT r.job AS job, min(r.position) AS place {planned} GROUP BY r.job ORDER BY place")
+    chosen = [row["job"] for place, row in enumerate(ordered) if place in places]
     ledger.set_meta("pilot", json.dumps(chosen))
 
 
 def estimate_open(ledger: Ledger, price: int) -> None:
     """Note `price` (micro-dollars) for jobs that were sent when no price was known. Runs inside `atomic`."""
     ledger.connection.execute(
-        "UPDATE jobs SET estimate=? WHERE estimate IS NULL AND state IN ('sending', 'unknown', 'accepted')",
+        f"UPDATE jobs SET estimate=? WHERE {OPEN} AND estimate IS NULL AND state IN ('sending', 'unknown', 'accepted')",
         (price,),
     )
 
@@ -133,7 +128,7 @@ def estimate_open(ledger: Ledger, price: int) -> None:
 def paid_jobs(ledger: Ledger) -> int:
     """Count the jobs that were accepted and have no picture on disk yet."""
     count: int = ledger.connection.execute(
-        f"SELECT count(*) FROM jobs WHERE state IN ({_IN_FLIGHT_LIST})"
+        f"SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({_IN_FLIGHT_LIST})"
     ).fetchone()[0]
     return count
 
@@ -141,7 +136,7 @@ def paid_jobs(ledger: Ledger) -> int:
 def unknown_jobs(ledger: Ledger) -> int:
     """Count the jobs that nobody knows about."""
     count: int = ledger.connection.execute(
-        "SELECT count(*) FROM jobs WHERE state=?", (State.UNKNOWN,)
+        f"SELECT count(*) FROM jobs WHERE {OPEN} AND state=?", (State.UNKNOWN,)
     ).fetchone()[0]
     return count
 
@@ -197,17 +192,17 @@ def kept(ledger: Ledger, task: Task) -> None:
     )
 
 
-def forget_missing(ledger: Ledger, exists: Callable[[str], bool]) -> int:
-    """Forget saved pictures that are no longer in the folder; return how many. Runs inside `atomic`."""
-    missing = [
-        (row["row"],)
-        for row in ledger.connection.execute(
-            "SELECT row, kept_output FROM rows WHERE kept_output IS NOT NULL"
-        )
-        if not exists(row["kept_output"])
-    ]
-    ledger.connection.executemany("UPDATE rows SET kept_job=NULL, kept_output=NULL WHERE row=?", missing)
-    return len(missing)
+def retry_all(ledger: Ledger) -> None:
+    """Let the selected failed and expired jobs be planned again; runs inside `atomic`."""
+    after = -1
+    while again := ledger.connection.execute(
+        "SELECT j.job FROM jobs j WHERE j.state <> 'saved' AND j.state IN ('failed', 'expired') AND j.job > ? "
+        "AND EXISTS (SELECT 1 FROM rows r WHERE r.job = j.job AND r.selected) ORDER BY j.job LIMIT ?",
+        (after, PAGE),
+    ).fetchall():
+        for row in again:
+            ledger.move(row["job"], Event.RETRY)
+        after = again[-1]["job"]
 
 
 def recover(ledger: Ledger) -> int:
@@ -219,7 +214,7 @@ def recover(ledger: Ledger) -> int:
     local = ledger.meta("service") == LOCAL_SERVICE
     states = (State.SENDING, *((State.UNKNOWN, *IN_FLIGHT) if local else ()))
     jobs = ledger.connection.execute(
-        f"SELECT job FROM jobs WHERE state IN ({','.join('?' * len(states))})",
+        f"SELECT job FROM jobs WHERE {OPEN} AND state IN ({','.join('?' * len(states))})",
         states,
     ).fetchall()
     for row in jobs:

@@ -1,6 +1,6 @@
 -- The ledger. Times are seconds since the epoch (UTC), money is integer micro-dollars, JSON is canonical text.
 -- A job is a piece of paid work, known by its payload_key; a row is a line of the manifest. Several rows may
--- want the same work: they share one job and are paid once. UNIQUE(payload_key) is what forbids two live
+-- want the same work: they share one job and are paid once. The index jobs_key is what forbids two live
 -- submissions of one payload.
 
 CREATE TABLE meta (
@@ -10,7 +10,7 @@ CREATE TABLE meta (
 
 CREATE TABLE jobs (
     job          INTEGER PRIMARY KEY,
-    payload_key  TEXT    NOT NULL UNIQUE,
+    payload_key  TEXT    NOT NULL,
     parameters   TEXT    NOT NULL,            -- every parameter; local images as sha256:<hex>
     state        TEXT    NOT NULL DEFAULT 'planned',
     attempts     INTEGER NOT NULL DEFAULT 0,  -- POSTs reserved
@@ -33,6 +33,7 @@ CREATE TABLE jobs (
     height       INTEGER,
     run_id       TEXT
 );
+CREATE UNIQUE INDEX jobs_key ON jobs (payload_key);
 CREATE UNIQUE INDEX jobs_request ON jobs (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX jobs_open ON jobs (state, submitted_at) WHERE state <> 'saved';
 
@@ -51,6 +52,7 @@ CREATE TABLE rows (
 );
 CREATE INDEX rows_position ON rows (position) WHERE position IS NOT NULL;
 CREATE INDEX rows_job ON rows (job);
+CREATE INDEX rows_kept_job ON rows (kept_job) WHERE kept_job IS NOT NULL;
 CREATE UNIQUE INDEX rows_kept ON rows (kept_output) WHERE kept_output IS NOT NULL;
 
 CREATE TABLE events (                         -- append-only
@@ -82,6 +84,13 @@ CREATE TABLE pictures (                       -- content hashes of input files, 
     size     INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     sha256   TEXT    NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE looked (                         -- the input files of the manifest adopted last, as they were when it was read
+    path     TEXT    PRIMARY KEY,
+    inode    INTEGER,
+    size     INTEGER,
+    mtime_ns INTEGER
 ) WITHOUT ROWID;
 
 CREATE TABLE runs (

@@ -1,20 +1,25 @@
 """A manifest on its way into the ledger: staged, compared with what is known, then adopted in one transaction.
 
 The staged rows live in a temporary table, which SQLite spills to disk, so a manifest of any length needs no
-memory of ours. Nothing of the ledger proper changes before `adopt`.
+memory of ours. What a row asks for goes straight to the ledger's jobs, so that it is written once and adopting is quick:
+a planned job that no row of the ledger wants is nobody's, it is neither sent nor counted. Nothing else of the ledger
+changes before `adopt`. A ledger that is only read (`keep=False`) is not written at all.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from batch.ledger.states import AT_RISK, Event, State
-from batch.model import Problem, payload_key
+from batch.ledger import bulk, feed
+from batch.ledger.compare import STAGED, Plan, compare
+from batch.ledger.states import AT_RISK
+from batch.model import Problem, keyed, payload_key, texts_json
 from batch.parameters import MAX_SEED, RANDOM_SEED
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from batch.ledger.store import Ledger
     from batch.model import Payload
 
-PAGE = 1000  # rows read at a time
+PAGE = 1000  # rows in memory at a time
 
 _CREATE = """
 CREATE TEMP TABLE staged (
@@ -35,9 +40,8 @@ CREATE TEMP TABLE staged (
     output     TEXT    NOT NULL,
     folded     TEXT    NOT NULL,
     asked_key  TEXT    NOT NULL,
-    key        TEXT    NOT NULL,
-    random     INTEGER NOT NULL,
-    parameters TEXT    NOT NULL,
+    job        INTEGER,                       -- NULL: the ledger has none for it, and is not ours to write …
+    key        TEXT,                          -- … so this tells the work
     files      TEXT    NOT NULL,
     cells      TEXT    NOT NULL,
     selected   INTEGER NOT NULL DEFAULT 1
@@ -45,58 +49,39 @@ CREATE TEMP TABLE staged (
 """
 
 _INSERT = (
-    "INSERT INTO staged (number, id, derived, output, folded, asked_key, key, random, parameters, files, cells) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO staged (number, id, derived, output, folded, asked_key, job, key, files, cells) "
+    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10)"
 )
 
-_PAID = ",".join(f"'{state}'" for state in (*AT_RISK, State.SAVED, State.EXPIRED))
+_INSERT_FIRST = (  # both tables were empty: the row's number is its job's
+    "INSERT INTO staged (number, id, derived, output, folded, asked_key, job, key, files, cells) "
+    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT coalesce(max(position), 0) + 1 FROM staged),?8,?9,?10)"
+)
 
-_ASKED = "CASE WHEN rows.job = {1}.job THEN rows.asked_key ELSE {0}.asked_key END"
+_WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
+
+_WORK = (  # a link may have been signed anew since the job was planned, or since it failed
+    "INSERT INTO jobs (payload_key, parameters) VALUES (?,?) ON CONFLICT (payload_key) "
+    "DO UPDATE SET parameters=excluded.parameters "
+    "WHERE parameters <> excluded.parameters AND state IN ('planned', 'failed', 'expired')"
+)
+
+_ASKED = "CASE WHEN rows.job = {0}.job THEN rows.asked_key ELSE {0}.asked_key END"
 """A row that comes back from a report names the seed that was drawn; what was asked for first is still its seed of -1."""
-
-_COMPARE = f"""
-SELECT s.number, s.id, s.key, new.state AS state,
-       (old.job IS NOT NULL AND old.payload_key <> s.key
-        AND (old.state IN ({_PAID}) OR old.cost IS NOT NULL)) AS was_paid
-FROM staged s
-LEFT JOIN jobs new ON new.payload_key = s.key
-LEFT JOIN rows r ON r.id = s.id
-LEFT JOIN jobs old ON old.job = r.job
-WHERE s.selected
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run would do: counts of the selected rows, and of the jobs it would pay for.
-
-    `changed` names rows whose id was paid for with other work before: (row number, id). `price` is the last
-    price a job of this folder cost, in micro-dollars, None when none is known.
-    """
-
-    rows: int
-    new: int
-    changed: tuple[tuple[int, str], ...]
-    done: int
-    in_flight: int
-    unknown: int
-    failed: int
-    to_send: int
-    price: int | None
-
-    @property
-    def cost(self) -> int | None:
-        """Micro-dollars the jobs to send will cost, or None when no price is known."""
-        return None if self.price is None else self.to_send * self.price
 
 
 class Stage:
     """The staged manifest on one connection; a second Stage on it replaces the first."""
 
-    def __init__(self, connection: sqlite3.Connection, *, ignore_url_query: bool = False) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, ignore_url_query: bool = False, keep: bool = True
+    ) -> None:
         self.connection = connection
         self.ignores_url_query = ignore_url_query
-        self._key = partial(payload_key, ignore_url_query=ignore_url_query)
+        self._keyed = partial(keyed, ignore_url_query=ignore_url_query)
+        self._keep = keep
+        self._first = keep and _is_empty(connection, "jobs")
+        self._knows_rows = not _is_empty(connection, "rows")
         connection.execute("DROP TABLE IF EXISTS temp.staged")
         connection.execute(_CREATE)
 
@@ -105,20 +90,79 @@ class Stage:
         return count
 
     def add(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> None:
-        """Append rows in manifest order; `fold` makes names equal that a file system may hold to be equal."""
-        self.connection.executemany(_INSERT, (self._staged(payload, fold) for payload in payloads))
+        """Append rows in manifest order; `fold` makes names equal that a file system may hold to be equal.
+
+        A seed of -1 is drawn here, the same one as before where the row is unchanged: so every body differs from every
+        other, and a second run finds the work of the first.
+        """
+        waiting = iter(payloads)
+        while page := list(itertools.islice(waiting, PAGE)):
+            work: list[tuple[str, str]] = []
+            rows = [self._staged(payload, fold, work) for payload in page]
+            if self._keep:
+                self.connection.executemany(_WORK_OF_FIRST if self._first else _WORK, work)
+            self.connection.executemany(_INSERT_FIRST if self._first else _INSERT, rows)
+
+    def _staged(
+        self, payload: Payload, fold: Callable[[str], str], work: list[tuple[str, str]]
+    ) -> tuple[object, ...]:
+        asked_key, text = self._keyed(payload.parameters)
+        key = asked_key
+        if payload.parameters["seed"] == RANDOM_SEED:
+            key, text = self._drawn(payload, asked_key)
+        work.append((key, text))
+        return (
+            payload.number,
+            payload.id,
+            payload.derived_id,
+            payload.output,
+            fold(payload.output),
+            asked_key,
+            key,
+            None if self._keep else key,
+            texts_json({content: str(path) for content, path in payload.files.items()}) if self._keep else "",
+            texts_json(payload.cells) if self._keep else "",
+        )
+
+    def _drawn(self, payload: Payload, asked_key: str) -> tuple[str, str]:
+        if self._knows_rows:
+            before = self.connection.execute(
+                "SELECT j.payload_key, j.parameters FROM rows r JOIN jobs j USING (job) WHERE r.id=? AND r.asked_key=?",
+                (payload.id, asked_key),
+            ).fetchone()
+            if before is not None:
+                return before["payload_key"], before["parameters"]
+        return self._keyed({**payload.parameters, "seed": secrets.randbelow(MAX_SEED + 1)})
 
     @contextmanager
     def filling(self) -> Iterator[None]:
         """Take in rows within the block, in one transaction; look-ups are quick afterwards."""
-        self.connection.execute("BEGIN")
+        self.connection.execute("SAVEPOINT filling")
         try:
-            yield
+            if self._first:
+                with bulk.loading(self.connection, "jobs", self._merge_twins):
+                    yield
+            else:
+                yield
             self.connection.execute("CREATE INDEX temp.staged_id ON staged (id)")
             self.connection.execute("CREATE INDEX temp.staged_folded ON staged (folded)")
-            self.connection.execute("CREATE INDEX temp.staged_key ON staged (key)")
-        finally:
-            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                self.connection.execute("ROLLBACK TO filling")
+                self.connection.execute("RELEASE filling")
+            raise
+        self.connection.execute("RELEASE filling")
+
+    def _merge_twins(self) -> None:
+        """Let rows that want the same work share the first one's job."""
+        run = self.connection.execute
+        run(
+            "CREATE TEMP TABLE twins AS SELECT job, first FROM "
+            "(SELECT job, min(job) OVER (PARTITION BY payload_key) AS first FROM jobs) WHERE job <> first"
+        )
+        run("UPDATE staged SET job=t.first FROM twins t WHERE t.job = staged.job")
+        run("DELETE FROM jobs WHERE job IN (SELECT job FROM twins)")
+        run("DROP TABLE temp.twins")
 
     def clashes(self, file: str) -> Iterator[Problem]:
         """Yield a problem for each row that repeats an earlier row's id or output name."""
@@ -164,68 +208,21 @@ class Stage:
         """Yield (row number, id, state) of selected rows that ask for other work while theirs may be at the service."""
         states = ",".join(f"'{state}'" for state in AT_RISK)
         for row in self.connection.execute(
-            "SELECT s.number, s.id, j.state FROM staged s JOIN rows r ON r.id = s.id JOIN jobs j USING (job) "
-            f"WHERE s.selected AND j.payload_key <> s.key AND r.asked_key <> s.asked_key AND j.state IN ({states}) "
+            "SELECT s.number, s.id, j.state FROM staged s JOIN rows r ON r.id = s.id JOIN jobs j ON j.job = r.job "
+            f"WHERE s.selected AND r.job IS NOT s.job AND r.asked_key <> s.asked_key AND j.state IN ({states}) "
             "ORDER BY s.position"
         ):
             yield row["number"], row["id"], row["state"]
 
-    def draw_seeds(self) -> None:
-        """Give each row with a seed of -1 a seed of its own, the same one as before where the row is unchanged.
-
-        So every body differs from every other, and a second run finds the work of the first.
-        """
-        after = 0
-        while page := self.connection.execute(
-            "SELECT s.position, s.parameters, j.payload_key, j.parameters AS before FROM staged s "
-            "LEFT JOIN rows r ON r.id = s.id AND r.asked_key = s.asked_key LEFT JOIN jobs j ON j.job = r.job "
-            "WHERE s.random AND s.position > ? ORDER BY s.position LIMIT ?",
-            (after, PAGE),
-        ).fetchall():
-            after = page[-1]["position"]
-            self.connection.executemany(
-                "UPDATE staged SET key=?, parameters=? WHERE position=?", map(self._drawn, page)
-            )
-
-    def _drawn(self, row: sqlite3.Row) -> tuple[str, str, int]:
-        if row["payload_key"] is not None:
-            return row["payload_key"], row["before"], row["position"]
-        values = json.loads(row["parameters"]) | {"seed": secrets.randbelow(MAX_SEED + 1)}
-        return self._key(values), json.dumps(values, ensure_ascii=False), row["position"]
-
-    def folders(self) -> set[str]:
-        """Return the folders below `images/` that the rows' pictures want to lie in."""
-        named = self.connection.execute("SELECT output FROM staged WHERE instr(output, '/')")
-        return {row["output"].rpartition("/")[0] for row in named}
-
-    def unowned(self) -> Iterator[tuple[int, str]]:
-        """Yield (row number, output) of rows whose output is no picture that the ledger wrote.
-
-        A run that was killed between a picture's rename and its record leaves one that only its job vouches for.
-        """
-        for row in self.connection.execute(
-            "SELECT number, output FROM staged WHERE output NOT IN "
-            "(SELECT kept_output FROM rows WHERE kept_output IS NOT NULL) AND output NOT IN "
-            "(SELECT r.output FROM rows r JOIN events e USING (job) WHERE e.state = 'completed')"
-        ):
-            yield row["number"], row["output"]
-
     def compare(self, *, retry_failed: bool, price: int | None) -> Plan:
         """Say what a run of the selected rows would do; changes nothing."""
-        fresh = "(state IS NULL OR state = 'planned')"
-        ended = "state IN ('failed', 'expired', 'abandoned')"
-        again = "state IN ('failed', 'expired')" if retry_failed else "0"
-        counts = self.connection.execute(
-            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {fresh} AND NOT was_paid) AS new, "
-            "count(*) FILTER (WHERE state = 'saved') AS done, count(*) FILTER (WHERE state = 'unknown') AS unknown, "
-            "count(*) FILTER (WHERE state IN ('sending', 'accepted', 'completed')) AS in_flight, "
-            f"count(*) FILTER (WHERE {ended}) AS failed, "
-            f"count(DISTINCT key) FILTER (WHERE {fresh} OR {again}) AS to_send FROM ({_COMPARE})"
-        ).fetchone()
-        changed = self.connection.execute(
-            f"SELECT number, id FROM ({_COMPARE}) WHERE {fresh} AND was_paid ORDER BY number"
-        )
-        return Plan(**dict(counts), changed=tuple((row["number"], row["id"]) for row in changed), price=price)
+        plan = compare(self.connection, STAGED, retry_failed=retry_failed, price=price)
+        if self._keep:
+            return plan
+        unwritten: int = self.connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM staged WHERE selected AND job IS NULL GROUP BY key)"
+        ).fetchone()[0]
+        return replace(plan, to_send=plan.to_send + unwritten)
 
     def adopt(
         self,
@@ -238,65 +235,40 @@ class Stage:
     ) -> None:
         """Make the staged rows the ledger's own; runs inside `atomic`.
 
-        `columns` are the manifest's own columns, in order, and `name` the template of its output names. With `merge` the rows replace those of the same id and
-        the manifest stays what it was; without, they are the manifest from now on, and rows that are no longer in
-        it keep their history but leave the report.
+        `columns` are the manifest's own columns, in order, and `name` the template of its output names. With `merge`
+        the rows replace those of the same id and the manifest stays what it was; without, they are the manifest from
+        now on, and rows that are no longer in it keep their history but leave the report.
         """
         run = self.connection.execute
-        run(
-            "INSERT OR IGNORE INTO jobs (payload_key, parameters) SELECT key, parameters FROM staged ORDER BY position"
-        )
-        run("UPDATE rows SET selected=0")
+        run("UPDATE rows SET selected=0 WHERE selected")
         if merge:
             self.connection.create_function("any_seed", 1, self._any_seed, deterministic=True)
             run(  # a row that asked for any seed has what it asked for, whichever seed it is given
                 "UPDATE rows SET selected=s.selected, output=s.output, asked_key="
-                f"CASE WHEN rows.asked_key = any_seed(s.parameters) THEN rows.asked_key ELSE {_ASKED.format('s', 'j')} END, "
-                "files=s.files, cells=json_patch(rows.cells, s.cells), job=j.job "
-                "FROM staged s JOIN jobs j ON j.payload_key = s.key WHERE s.id = rows.id"
+                f"CASE WHEN rows.asked_key = any_seed(j.parameters) THEN rows.asked_key ELSE {_ASKED.format('s')} END, "
+                "files=s.files, cells=json_patch(rows.cells, s.cells), job=s.job "
+                "FROM staged s JOIN jobs j ON j.job = s.job WHERE s.id = rows.id"
             )
         else:
             run("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
             run(
                 "INSERT INTO rows (id, position, job, asked_key, output, cells, files, selected) "
-                "SELECT s.id, s.position, j.job, s.asked_key, s.output, s.cells, s.files, s.selected "
-                "FROM staged s JOIN jobs j ON j.payload_key = s.key WHERE true ORDER BY s.position "
-                "ON CONFLICT (id) DO UPDATE SET position=excluded.position, job=excluded.job, "
-                f"asked_key={_ASKED.format('excluded', 'excluded')}, output=excluded.output, "
-                "cells=excluded.cells, files=excluded.files, "
-                "selected=excluded.selected"
+                "SELECT id, position, job, asked_key, output, cells, files, selected FROM staged WHERE true "
+                "ORDER BY position ON CONFLICT (id) DO UPDATE SET position=excluded.position, job=excluded.job, "
+                f"asked_key={_ASKED.format('excluded')}, output=excluded.output, "
+                "cells=excluded.cells, files=excluded.files, selected=excluded.selected"
             )
             ledger.set_meta("columns", json.dumps(list(columns), ensure_ascii=False))
             if name is not None:
                 ledger.set_meta("name", name)
             ledger.set_meta("ignore_url_query", str(int(self.ignores_url_query)))
         if retry_failed:
-            again = run(
-                "SELECT DISTINCT j.job FROM rows r JOIN jobs j USING (job) "
-                "WHERE r.selected AND j.state IN ('failed', 'expired') ORDER BY j.job"
-            ).fetchall()
-            for row in again:
-                ledger.move(row["job"], Event.RETRY)
-        run(  # a link that was signed anew since it was planned
-            "UPDATE jobs SET parameters=s.parameters FROM staged s "
-            "WHERE s.key = jobs.payload_key AND jobs.state = 'planned' AND jobs.parameters <> s.parameters"
-        )
+            feed.retry_all(ledger)
 
     def _any_seed(self, parameters: str) -> str:
-        return self._key(json.loads(parameters) | {"seed": RANDOM_SEED})
+        asked = json.loads(parameters) | {"seed": RANDOM_SEED}
+        return payload_key(asked, ignore_url_query=self.ignores_url_query)
 
-    def _staged(self, payload: Payload, fold: Callable[[str], str]) -> tuple[object, ...]:
-        key = self._key(payload.parameters)
-        return (
-            payload.number,
-            payload.id,
-            payload.derived_id,
-            payload.output,
-            fold(payload.output),
-            key,
-            key,
-            payload.parameters["seed"] == RANDOM_SEED,
-            json.dumps(dict(payload.parameters), ensure_ascii=False),
-            json.dumps({content: str(path) for content, path in payload.files.items()}, ensure_ascii=False),
-            json.dumps(dict(payload.cells), ensure_ascii=False),
-        )
+
+def _is_empty(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None

@@ -5,7 +5,7 @@ Rule 2: `sending` is on disk before the POST leaves; found when a run starts, it
         `unknown`, never `planned`: the POST may have been accepted.
 Rule 3: a job returns to `planned` only when it certainly was not billed, or a person or the history says so.
         The one exception is `restart`, for the local service, where nothing is ever paid.
-Rule 4: this file knows no HTTP and no SQL.
+Rule 4: this file knows no HTTP and, save for one condition, no SQL.
 """
 
 from __future__ import annotations
@@ -96,6 +96,9 @@ IN_FLIGHT = (State.ACCEPTED, State.COMPLETED)
 
 AT_RISK = (State.SENDING, State.UNKNOWN, *IN_FLIGHT)
 """Paid or perhaps paid, with no picture on disk."""
+
+OPEN = "state <> 'saved'"
+"""Said beside every question for jobs that are not saved: SQLite then reads the short index of those, not all jobs."""
 
 REPORTED = {
     State.PLANNED: "pending",

@@ -1,32 +1,27 @@
-"""The ledger file: opening it, binding it to one service, and the one way a job's state changes.
+"""The ledger file: one open ledger, bound to one service, and the one way a job's state changes.
 
 Rules:
-- `atomic` is the only place that begins, commits or rolls back. WAL with synchronous=FULL: a commit is on disk
-  when it returns, so a killed process or a power cut loses nothing that was committed.
-- `move` is the only statement that writes `jobs.state`; it writes the event in the same transaction.
-- A ledger of another service, of a newer texbatch, or a file that is no ledger is refused and left as it is.
+- `atomic` is the only place that begins, commits or rolls back a run's work. WAL with synchronous=FULL: a commit is on
+  disk when it returns, so a killed process or a power cut loses nothing that was committed.
+- `move` is the only statement that writes `jobs.state` once a job is there; it writes the event in the same transaction.
+- A ledger of another service is refused and left as it is; so is every file that `opening` refuses.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager
-from importlib import resources
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from batch.config import LOCAL_SERVICE
-from batch.errors import FolderBusy, FolderError, IllegalMove
+from batch.errors import FolderError, IllegalMove
+from batch.ledger import opening
 from batch.ledger.states import Event, State, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-APPLICATION_ID = 0x7465_7862  # "texb", in the file's header: tells a ledger from any other SQLite file
-MIGRATIONS = ("schema.sql",)
-"""Scripts in this folder, each applied once, in order; a ledger's version is how many of them it has seen."""
 
 _TROUBLE = frozenset(
     {
@@ -35,8 +30,6 @@ _TROUBLE = frozenset(
     }
 )  # fmt: skip
 """SQLite's result codes that speak of the file, not of our SQL."""
-
-_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # sqlite.org/fileformat2.html, section 4.1
 
 _FACTS = frozenset(
     {
@@ -54,11 +47,14 @@ _FORGET = (
 class Ledger:
     """One open ledger. Synchronous; every call runs on the thread that owns it for that moment (see desk.py)."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, clock: Callable[[], float], *, ours: bool = False
+    ) -> None:
         self.connection = connection
         self.path = path
         self.clock = clock
         self.run_id: str | None = None
+        self._ours = ours
         self._inode = path.stat().st_ino if path.name else None
 
     @classmethod
@@ -67,46 +63,39 @@ class Ledger:
 
         Raises FolderError when the file is foreign, damaged, newer, or bound to another service.
         """
-        ledger = cls(_connect(path, read_only=False), path, clock)
+        connection = opening.for_writing(path)
         try:
-            ledger._prepare(service)
+            ledger = cls(connection, path, clock, ours=True)
+            ledger._bind(service)
         except BaseException:
-            ledger.close()
+            connection.close()
             raise
         return ledger
 
     @classmethod
     def read(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
         """Open an existing ledger for reading only, also while a run writes it; raises FolderError."""
-        if not path.is_file():
-            raise FolderError(f"{path}: there is no ledger here. Give the folder that `run --out` wrote.")
-        ledger = cls(_connect(path, read_only=True), path, clock)
-        try:
-            ledger._check_header()
-            ledger._bring_copy_up_to_date()
-        except BaseException:
-            ledger.close()
-            raise
-        return ledger
+        return cls(opening.for_reading(path), path, clock)
 
     @classmethod
     def scratch(cls, *, clock: Callable[[], float] = time.time) -> Ledger:
         """Open an empty ledger of our own that SQLite keeps in a temporary file and deletes."""
-        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        for script in MIGRATIONS:
-            connection.executescript(_script(script))
-        return cls(connection, Path(), clock)
+        return cls(opening.scratch(), Path(), clock)
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
-        self.connection.close()
+        if self._ours and self._in_place():
+            opening.close_sealed(self.connection, self.path)
+        else:
+            self.connection.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         """Close; what the block raised because the file is in trouble becomes a FolderError."""
+        if isinstance(exc, sqlite3.Error | FolderError):
+            self._ours = False  # not to be vouched for
         self.close()
         if isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _TROUBLE:
             raise FolderError(f"{self.path}: is damaged ({exc}). Move it away, or restore it.") from exc
@@ -133,37 +122,21 @@ class Ledger:
 
     def _check_place(self) -> None:
         """Refuse to go on in a file that was deleted or replaced: what is written there would be lost."""
-        if self._inode is None:
-            return
-        try:
-            here = self.path.stat().st_ino
-        except OSError:
-            here = None
-        if here != self._inode:
+        if self._inode is not None and not self._in_place():
             raise FolderError(
                 f"{self.path}: has vanished while it was in use. Put it back if you can; a new one does not know what "
                 "was paid for."
             )
 
-    def _prepare(self, service: str) -> None:
-        if self._pragma("application_id") or _tables(self.connection):
-            self._check_header()
-            self._check_whole()
-        for number, script in enumerate(
-            MIGRATIONS[self._pragma("user_version") :], self._pragma("user_version") + 1
-        ):
-            # executescript commits whatever is open, so the script carries its own transaction.
-            try:
-                self.connection.executescript(
-                    f"BEGIN IMMEDIATE;\n{_script(script)}\n"
-                    f"PRAGMA application_id={APPLICATION_ID};\nPRAGMA user_version={number};\nCOMMIT;"
-                )
-            except sqlite3.Error as exc:
-                raise FolderError(
-                    f"{self.path}: cannot be brought up to date ({exc}); it is as it was. Make room or mend it, then run again."
-                ) from exc
+    def _in_place(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def _bind(self, service: str) -> None:
         bound = self.meta("service")
-        if bound is None:  # new, or killed right after the script above
+        if bound is None:  # new, or killed right after its tables were made
             with self.atomic():
                 self.set_meta("service", service)
         elif bound != service:
@@ -171,47 +144,6 @@ class Ledger:
                 f"{self.path.parent}: belongs to {_describe(bound)}, this run is for {_describe(service)}. "
                 f"Use another --out folder{', or add --local' if bound == LOCAL_SERVICE else ''}."
             )
-
-    def _check_header(self) -> None:
-        try:
-            application, version = self._pragma("application_id"), self._pragma("user_version")
-            foreign = application != APPLICATION_ID or not _tables(self.connection)
-        except sqlite3.DatabaseError as exc:
-            raise FolderError(
-                f"{self.path}: is damaged or no ledger ({exc}). Move it away, or restore it."
-            ) from exc
-        if foreign:
-            raise FolderError(f"{self.path}: is not a texbatch ledger. Move it away, or use another folder.")
-        if version > len(MIGRATIONS):
-            raise FolderError(
-                f"{self.path}: was written by a newer texbatch (schema {version}). Upgrade texbatch."
-            )
-
-    def _bring_copy_up_to_date(self) -> None:
-        """Read a ledger of an older texbatch from a temporary copy with today's tables; the file stays as it is."""
-        version = self._pragma("user_version")
-        if version == len(MIGRATIONS):
-            return
-        copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        copy.row_factory = sqlite3.Row
-        with closing(self.connection) as original:
-            self.connection = copy
-            original.backup(copy)
-        for script in MIGRATIONS[version:]:
-            copy.executescript(_script(script))
-
-    def _check_whole(self) -> None:
-        """Refuse a file with torn pages before anything is decided by it."""
-        try:
-            found = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.DatabaseError as exc:
-            found = str(exc)
-        if found != "ok":
-            raise FolderError(f"{self.path}: is damaged ({found}). Move it away, or restore it.")
-
-    def _pragma(self, name: str) -> int:
-        value: int = self.connection.execute(f"PRAGMA {name}").fetchone()[0]
-        return value
 
     def meta(self, name: str) -> str | None:
         """Return a remembered value, or None."""
@@ -267,86 +199,6 @@ def holds(request_id: str) -> Callable[[Ledger], bool]:
         return found is not None
 
     return ask
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open the file with every setting it needs; the only place that knows them."""
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    _check_wal(path)
-    try:
-        if not read_only:  # it holds prompts and URLs: nobody else's business
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = _open(uri)
-        if read_only and not _readable(connection) and not _size(path.with_name(path.name + "-wal")):
-            connection.close()
-            connection = _open(f"{uri}&immutable=1")  # closed in peace, and now on a read-only disk
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA temp_store=FILE")  # a manifest of any length on its way in
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        foreign = application != APPLICATION_ID and (application or _tables(connection))
-        if not read_only and not foreign:  # journal_mode is written into the file: not into another's
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            if mode != "wal":
-                raise FolderBusy(
-                    f"{path}: this file system cannot hold a ledger (journal mode {mode}). Use a local disk for --out."
-                )
-            connection.execute("PRAGMA synchronous=FULL")
-    except (sqlite3.Error, OSError) as exc:
-        raise FolderError(
-            f"{path}: cannot be opened as a ledger ({exc}). Move it away, or restore it."
-        ) from exc
-    return connection
-
-
-def _open(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _readable(connection: sqlite3.Connection) -> bool:
-    """Tell whether SQLite can read the file as it is opened: a write-ahead log wants a file of shared memory beside it."""
-    try:
-        _tables(connection)
-    except sqlite3.OperationalError as exc:
-        return exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN
-    except sqlite3.DatabaseError:
-        return True
-    return True
-
-
-def _check_wal(path: Path) -> None:
-    """Refuse a write-ahead log that is none: SQLite would drop it, and the commits in it, without a word.
-
-    A power cut may leave one of zeros: nothing had been promised then.
-    """
-    wal = path.with_name(path.name + "-wal")
-    try:
-        with wal.open("rb") as file:
-            head = file.read(4)
-    except OSError:
-        return
-    if head.strip(b"\0") and head not in _WAL_MAGIC:
-        raise FolderError(
-            f"{wal}: is damaged, and holds what the ledger does not yet. Restore it; without it, rows that were paid for "
-            "may be sent again."
-        )
-
-
-def _tables(connection: sqlite3.Connection) -> int:
-    count: int = connection.execute("SELECT count(*) FROM sqlite_master WHERE type='table'").fetchone()[0]
-    return count
-
-
-def _script(name: str) -> str:
-    return resources.files("batch.ledger").joinpath(name).read_text(encoding="utf-8")
 
 
 def _describe(service: str) -> str:

@@ -29,8 +29,9 @@ from batch.parameters import MODEL
 from batch.remote import verdicts
 from batch.remote.api import BASE64_LIMIT, JSON_LIMIT, UPLOAD_S, Api
 from batch.remote.blocking import REQUEST_ID, SyncResult, read_picture
-from batch.remote.pace import Pace, Turn
-from batch.remote.polls import CAREFUL, NEARBY, PollLearner
+from batch.remote.gate import Turn
+from batch.remote.pace import Pace
+from batch.remote.polls import CAREFUL, NEARBY, Polls
 from batch.remote.verdicts import Completed, Throttled, Trouble
 from batch.remote.watch import Done, Failed, Lost, Watch
 
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 
     from batch.config import Service
     from batch.model import Result
+    from batch.remote.polls import PollLimits
     from batch.remote.verdicts import StatusVerdict, Submission
 
-IN_FLIGHT = 16
+IN_FLIGHT = 16  # of a client on its own
 SYNC_S = 300.0  # the vendor means v1 for less than a minute; a cold start takes some
 
 
@@ -58,19 +60,37 @@ class Credits:
         return self.paid + self.free
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a job: the verdict, the service's own time for the job in seconds once it is done, and when it was sent.
+
+    `sent_at` is epoch seconds: a look may have waited at the gate before.
+    """
+
+    verdict: StatusVerdict
+    total_s: float | None
+    sent_at: float
+
+
 class Client:
     """The service's calls; use as an async context manager.
 
-    `pace` is shared with whoever else submits with this key; `clock` is wall time, epoch seconds.
+    `pace` is shared with whoever else submits with this key, `polls` is what is known of its job times; `clock` is wall
+    time, epoch seconds.
     `skew` is our clock minus the service's in seconds, by its last dated answer; None while there was none.
     """
 
     def __init__(
-        self, service: Service, *, pace: Pace | None = None, clock: Callable[[], float] = time.time
+        self,
+        service: Service,
+        *,
+        pace: Pace | None = None,
+        polls: Polls | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.service = service
         self.pace = pace or Pace(IN_FLIGHT)
-        self.polls = PollLearner(NEARBY if service.nearby else CAREFUL)
+        self.polls = polls or Polls(poll_limits(service))
         self.clock = clock
         self.status_calls = 0
         self.skew: float | None = None
@@ -106,7 +126,7 @@ class Client:
         if isinstance(submission, Throttled):
             self.pace.throttled(submission, self.clock())
         elif isinstance(submission, verdicts.Accepted):
-            self.pace.accepted()
+            self.pace.let_through(Turn.SUBMIT)
         return submission
 
     async def run_sync(self, body: Mapping[str, Any], *, within_s: float = SYNC_S) -> SyncResult:
@@ -128,20 +148,20 @@ class Client:
         if reply.status == 429:
             self.pace.throttled(verdicts.read_throttle(reply), self.clock())
         result = read_picture(reply, data)
-        self.pace.accepted()
+        self.pace.let_through(Turn.SUBMIT)
         return result
 
-    async def status(self, request_id: str) -> tuple[StatusVerdict, float | None]:
-        """Ask once how a job is; return the verdict and, when it is done, the service's own time for it in seconds."""
+    async def status(self, request_id: str) -> Look:
+        """Ask once how a job is; where GETs count, wait for a turn first."""
         self.status_calls += 1
-        reply = await self._ask(Turn.STATUS, f"{self._request_url(request_id)}/status", JSON_LIMIT)
+        reply, sent_at = await self._ask(Turn.STATUS, f"{self._request_url(request_id)}/status", JSON_LIMIT)
         if isinstance(reply, Trouble):
-            return reply, None
-        return verdicts.judge_status(reply), verdicts.total_time(reply)
+            return Look(reply, None, sent_at)
+        return Look(verdicts.judge_status(reply), verdicts.total_time(reply), sent_at)
 
     async def result(self, request_id: str) -> Result | StatusVerdict:
         """Ask once for the result of a finished job: a Result, or the verdict on why there is none."""
-        reply = await self._ask(Turn.RESULT, self._request_url(request_id), BASE64_LIMIT)
+        reply, _ = await self._ask(Turn.RESULT, self._request_url(request_id), BASE64_LIMIT)
         if isinstance(reply, Trouble):
             return reply
         verdict = verdicts.judge_status(reply)
@@ -152,15 +172,18 @@ class Client:
         except ServiceError as exc:
             return Trouble(str(exc), reply.status)
 
-    async def _ask(self, turn: Turn, url: str, limit: int) -> verdicts.Reply | Trouble:
+    async def _ask(self, turn: Turn, url: str, limit: int) -> tuple[verdicts.Reply | Trouble, float]:
         async with self.pace.turn(turn):
+            sent_at = self.clock()
             try:
                 reply = await self._api.call("GET", url, limit=limit)
             except NoAnswer as exc:
-                return Trouble(str(exc), None)
-        if reply.status == 429:
-            self.pace.throttled(verdicts.read_throttle(reply), self.clock(), on_get=True)
-        return reply
+                return Trouble(str(exc), None), sent_at
+            if reply.status == 429:
+                self.pace.throttled(verdicts.read_throttle(reply), self.clock(), on_get=True)
+            else:
+                self.pace.let_through(turn)
+        return reply, sent_at
 
     async def read(
         self, url: str, *, params: Mapping[str, str | int] | None = None, limit: int = JSON_LIMIT
@@ -241,3 +264,8 @@ class Client:
         if paid is None:
             raise ServiceError("the balance cannot be read (no number)")
         return Credits(paid, verdicts.micro_dollars(reply.body.get("free-credits")) or 0)
+
+
+def poll_limits(service: Service) -> PollLimits:
+    """Return how often a service may be asked for a status."""
+    return NEARBY if service.nearby else CAREFUL

@@ -1,144 +1,112 @@
-"""How fast: slots for jobs in flight, and one gate that a 429 closes for everybody.
+"""The waiting: places for jobs in flight, and turns at the gate that a 429 closes for everybody.
 
-A 429 is one shared episode, not N private sleeps: the first one closes the gate until the announced reset, later
-ones of the same closure only extend it, and when it opens a few requests at a time feel their way (`width`).
-A 429 is not billed, so one is spent per window instead of predicting the limit. Submits always pass the gate;
-GETs do once a 429 has been seen on a GET, and then a result goes before a status and a status before a submit.
-`Gate` decides, on times handed in; `Pace` waits.
+`Gate` and `Concurrency` decide, on times handed in; `Pace` waits. At the gate a result goes before a status and a status
+before a submit, because a paid result is forgotten after an hour; GETs stand there only once a 429 was seen on one.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
-from contextlib import asynccontextmanager
+import math
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import CapacityLimiter
+
+from batch.remote.concurrency import Concurrency
+from batch.remote.gate import Gate, Turn, cool_down
+from batch.remote.polls import Polls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from batch.remote.verdicts import Throttled
 
-MARGIN_S = 0.3  # after the announced reset
-NO_HEADER_S = 5.0  # a 429 that does not say until when
-LONGEST_S = 65.0  # a reset read against our own clock is believed up to here
-LONGEST_CLOSED_S = 900.0  # whatever is announced: one more 429 costs nothing, a closed gate may cost results
-UNREACHABLE_LONGEST_S = 30.0
-WINDOW_S = 60.0
-WIDEST = 8
-SHARE = 15  # one request at once for every so many accepted in the last window
 
-
-class Turn(IntEnum):
-    """What a request is for; the smaller goes first."""
-
-    RESULT = 0
-    STATUS = 1
-    SUBMIT = 2
-
-
-class Gate:
-    """When the next request may go, and how many at once; times are seconds on one monotonic clock."""
-
-    def __init__(self) -> None:
-        self.opens_at = 0.0
-        self.counts_gets = False
-        self.throttles = 0
-        self._missed = 0
-        self._accepted: deque[float] = deque(maxlen=WIDEST * SHARE)
-
-    def accepted(self, now: float) -> None:
-        """Take note of a request that the service let through."""
-        self._accepted.append(now)
-
-    def throttled(self, now: float, wait_s: float | None, *, on_get: bool) -> None:
-        """Close for `wait_s` seconds from now (None: the answer did not say); only ever extends a closure."""
-        self.throttles += 1
-        self.counts_gets = self.counts_gets or on_get
-        self.opens_at = max(self.opens_at, now + (NO_HEADER_S if wait_s is None else wait_s + MARGIN_S))
-
-    def unreachable(self, now: float) -> int:
-        """Close for a growing while because no connection could be made; return how many times in a row it was so."""
-        if now >= self.opens_at:  # else somebody else has just found out
-            self._missed += 1
-            self.opens_at = now + min(0.5 * 2.0**self._missed, UNREACHABLE_LONGEST_S)
-        return self._missed
-
-    def reached(self) -> None:
-        """Take note that a connection was made."""
-        self._missed = 0
-
-    def width(self, now: float) -> int:
-        """How many requests may be under way at once, 1 … WIDEST."""
-        if not self.throttles:
-            return WIDEST
-        while self._accepted and self._accepted[0] < now - WINDOW_S:
-            self._accepted.popleft()
-        return min(max(len(self._accepted) // SHARE, 1), WIDEST)
-
-
-def cool_down(reply: Throttled, local_now: float) -> float | None:
-    """Seconds until the announced reset, 0 … ; None when the answer names none.
-
-    The reset is read against the answer's own Date header, so a skewed clock on either side cancels out; without
-    one, against our clock (epoch seconds), and then believed up to LONGEST_S only. Retry-After is honoured too.
-    """
-    if reply.reset_at is not None:
-        if reply.date is not None:
-            return min(max(reply.reset_at - reply.date, 0.0), LONGEST_CLOSED_S)
-        return min(max(reply.reset_at - local_now, 0.0), LONGEST_S)
-    return reply.retry_after
+AHEAD = 8
+"""Jobs whose pictures are decoded and uploaded while every place in flight is taken."""
 
 
 @dataclass(order=True, slots=True)
 class _Waiter:
     """Who stands before the gate: the more urgent first, then who came first."""
 
-    kind: Turn
+    turn: Turn
     number: int
     news: anyio.Event = field(default_factory=anyio.Event, compare=False)
     called: bool = field(default=False, compare=False)
 
 
 class Pace:
-    """The waiting: `slot` for a job in flight, `turn` for one request."""
+    """`slot` holds a place for a job in flight, `turn` one for a request; both wait until there is one."""
 
-    def __init__(self, concurrency: int, gate: Gate | None = None) -> None:
+    def __init__(self, concurrency: Concurrency | int, gate: Gate | None = None) -> None:
         self.gate = gate or Gate()
+        if isinstance(concurrency, int):
+            concurrency = Concurrency(concurrency, self.gate, Polls())
         self.concurrency = concurrency
-        self._slots = anyio.Semaphore(concurrency)
+        self._slots = CapacityLimiter(concurrency.allowed())
+        self._line = CapacityLimiter(concurrency.allowed() + AHEAD)
+        self._flying = 0
         self._busy = 0
         self._order = itertools.count()
         self._waiting: list[_Waiter] = []
 
     def __repr__(self) -> str:
-        busy = self.concurrency - self._slots.value
         try:
             cooling = self.gate.opens_at - anyio.current_time()
         except RuntimeError:  # looked at where no event loop runs
             cooling = 0.0
-        return (
-            f"<Pace {busy}/{self.concurrency} in flight{f', cooling {cooling:.1f}s' if cooling > 0 else ''}>"
-        )
+        wait = f", cooling {cooling:.1f}s" if cooling > 0 else ""
+        return f"<Pace {self._slots.borrowed_tokens}/{self.allowed} in flight{wait}>"
+
+    @property
+    def allowed(self) -> int:
+        """How many jobs may be in flight now."""
+        return int(self._slots.total_tokens)
+
+    async def line_up(self, job: int) -> None:
+        """Wait until a job may be prepared: as many as may be in flight, and AHEAD more."""
+        await self._line.acquire_on_behalf_of(job)
+
+    def leave_line(self, job: int) -> None:
+        """Make room for the next job: this one is done."""
+        self._line.release_on_behalf_of(job)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold one of the `concurrency` places for a job in flight."""
-        async with self._slots:
+        """Hold one of the places for a job in flight."""
+        place = object()  # one task may hold several
+        await self._slots.acquire_on_behalf_of(place)
+        try:
             yield
+        finally:
+            full = self._slots.available_tokens <= 0
+            self._slots.release_on_behalf_of(place)
+            self.concurrency.ended(anyio.current_time(), full=full)
+            self._adjust()
+
+    @contextmanager
+    def flying(self) -> Iterator[None]:
+        """Count a job as accepted and not yet ended within the block."""
+        self._flying += 1
+        try:
+            yield
+        finally:
+            self._flying -= 1
+            self.gate.landed(anyio.current_time())
+            self._look_again()
 
     @asynccontextmanager
-    async def turn(self, kind: Turn) -> AsyncIterator[None]:
+    async def turn(self, turn: Turn) -> AsyncIterator[None]:
         """Wait until a request of this kind may go, and hold its place in the gate until it is answered."""
-        if kind is not Turn.SUBMIT and not self.gate.counts_gets:
+        if turn is not Turn.SUBMIT and not self.gate.counts_gets:
             yield
             return
-        waiter = _Waiter(kind, next(self._order))
+        waiter = _Waiter(turn, next(self._order))
         heapq.heappush(self._waiting, waiter)
         try:
             await self._called(waiter)
@@ -148,6 +116,7 @@ class Pace:
             else:
                 self._waiting.remove(waiter)
                 heapq.heapify(self._waiting)
+                self._look_again()
             raise
         try:
             yield
@@ -156,43 +125,70 @@ class Pace:
 
     def throttled(self, reply: Throttled, local_now: float, *, on_get: bool = False) -> None:
         """Close the gate as the 429 says."""
-        self.gate.throttled(anyio.current_time(), cool_down(reply, local_now), on_get=on_get)
-        for waiter in self._waiting:
-            waiter.news.set()  # the closure's end is to be waited for
+        wait_s = cool_down(reply, local_now)
+        self.gate.throttled(anyio.current_time(), wait_s, flying=self._flying, on_get=on_get)
+        self.concurrency.throttled()
+        self._adjust()
+        self._look_again()
 
     def unreachable(self) -> int:
         """Close the gate because no connection could be made; return how many times in a row it was so."""
         missed = self.gate.unreachable(anyio.current_time())
-        for waiter in self._waiting:
-            waiter.news.set()
+        self._look_again()
         return missed
 
     def reached(self) -> None:
         """Tell the gate that a connection was made."""
         self.gate.reached()
 
-    def accepted(self) -> None:
-        """Tell the gate that a request was let through."""
-        self.gate.accepted(anyio.current_time())
+    def let_through(self, turn: Turn) -> None:
+        """Tell the gate that the service took a request, if it is of a kind that the service counts."""
+        if turn is Turn.SUBMIT or self.gate.counts_gets:
+            self.gate.let_through(anyio.current_time(), submit=turn is Turn.SUBMIT)
+            self._call()
+
+    def _adjust(self) -> None:
+        """Have as many places as there may be jobs in flight; who is in flight stays so."""
+        allowed = self.concurrency.allowed()
+        if allowed != self._slots.total_tokens:
+            self._slots.total_tokens = allowed
+            self._line.total_tokens = allowed + AHEAD
 
     async def _called(self, waiter: _Waiter) -> None:
         self._call()
         while not waiter.called:
             waiter.news = anyio.Event()
-            cooling = self.gate.opens_at - anyio.current_time()
-            with anyio.move_on_after(cooling if cooling > 0 else None):
+            with anyio.move_on_after(self._patience(waiter)):
                 await waiter.news.wait()
             self._call()
 
-    def _call(self) -> None:
-        """Call waiters forward, as the gate allows."""
+    def _patience(self, waiter: _Waiter) -> float | None:
+        """Return the seconds until the gate is worth a look; only who stands in front looks, the others are called."""
+        if self._waiting[0] is not waiter:
+            return None
         now = anyio.current_time()
-        while self._waiting and now >= self.gate.opens_at and self._busy < self.gate.width(now):
-            waiter = heapq.heappop(self._waiting)
-            waiter.called = True
-            waiter.news.set()
+        opens = self.gate.may_go(waiter.turn, now, self._busy, self._flying)
+        return None if opens == math.inf else max(opens - now, 0.0)
+
+    def _call(self) -> None:
+        """Call waiters forward, as the gate allows, and have the next one look at the clock."""
+        now = anyio.current_time()
+        while self._waiting:
+            front = self._waiting[0]
+            if self.gate.may_go(front.turn, now, self._busy, self._flying) > now:
+                break
+            heapq.heappop(self._waiting)
+            front.called = True
+            front.news.set()
+            self.gate.went(front.turn, now)
             self._busy += 1
+
+    def _look_again(self) -> None:
+        """Have who stands in front look at the gate again: something has changed."""
+        if self._waiting:
+            self._waiting[0].news.set()
 
     def _leave(self) -> None:
         self._busy -= 1
         self._call()
+        self._look_again()

@@ -85,20 +85,21 @@ class Watch:
         self._on_denied = on_denied
 
     async def until_done(
-        self, request_id: str, *, submitted_at: float, until: float, at_once: bool = False
+        self, request_id: str, *, submitted_at: float, until: float, size: str = "", at_once: bool = False
     ) -> Outcome:
         """Poll until the job ends, or until the wall-clock time `until` (epoch seconds).
 
-        `at_once` polls before the first gap: for a job of an earlier run. Raises RunStopped when the service
+        `size` is whose job times are learned from and told apart. `at_once` polls before the first gap: for a job of an earlier run. Raises RunStopped when the service
         refuses the verb, which is our fault.
         """
-        client, learner = self._client, self._client.polls
+        client, learner = self._client, self._client.polls.of(size)
         polls, previous_age, troubles = 0, None, 0
         said: str | None = None
         denied: str | None = None
         while True:
             age = max(client.clock() - submitted_at, 0.0)
-            gap = growing_gap(troubles) if troubles else learner.gap(age, polls)
+            sparing = client.pace.gate.counts_gets
+            gap = growing_gap(troubles) if troubles else learner.gap(age, polls, sparing=sparing)
             left = until - client.clock()
             if left <= 0:
                 return StillRunning(said, denied)
@@ -106,15 +107,13 @@ class Watch:
             if not first_look:
                 await anyio.sleep(min(gap, left))
             due = client.clock()
-            verdict, total_s = await client.status(request_id)
+            look = await client.status(request_id)
             # A job of an earlier run may have been done for long: that look says nothing about the server.
-            age, late = (
-                max(client.clock() - submitted_at, 0.0),
-                math.inf if first_look else client.clock() - due,
-            )
-            match verdict:
+            late = math.inf if first_look else look.sent_at - due
+            age = max(look.sent_at - submitted_at, 0.0)
+            match look.verdict:
                 case verdicts.Completed():
-                    learner.learn(age, previous_age, late, total_s)
+                    learner.learn(age, previous_age, late, look.total_s)
                     return await self._result(request_id, submitted_at, until)
                 case verdicts.Running():
                     polls, previous_age, troubles, said, denied = polls + 1, age, 0, None, None
@@ -122,7 +121,7 @@ class Watch:
                     pass  # the client has closed the gate; the next look waits there
                 case _:
                     troubles += 1
-                    ended, said, denied = await self._judge(request_id, verdict, age)
+                    ended, said, denied = await self._judge(request_id, look.verdict, age)
                     if ended is not None:
                         return ended
 

@@ -8,7 +8,8 @@ _AGAIN = "Nothing was billed. Run the same command again."
 
 ADVICE = {
     "refused": f"The service refuses these rows as they are; nothing was billed. {_MEND}",
-    "bad_input": f"A picture cannot be used any more. {_MEND}",
+    "bad_input": "A picture cannot be used; nothing was billed. Put a good one in its place, or name another in "
+    "failures.csv, then: texbatch retry DIR",
     "upload": "A picture could not be uploaded; nothing was billed. Try again with: texbatch retry DIR",
     "job_failed": f"The service ran them and failed; failed jobs are not billed. {_MEND}",
     "service_error": "The service failed each time; nothing was billed. Later: texbatch retry DIR",

@@ -12,15 +12,15 @@ import glob
 import hashlib
 import io
 import os
-import tempfile
+import secrets
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.errors import FolderError, TexbatchError
 from batch.model import Picture
+from batch.pillow import pillow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,24 +40,24 @@ class UnusablePicture(TexbatchError):
 
 def look_at(data: bytes, image_format: str) -> Picture:
     """Decode the bytes in full; return them as a Picture, or raise UnusablePicture saying why not."""
-    from PIL import Image  # noqa: PLC0415  start-up time
+    from PIL import UnidentifiedImageError  # noqa: PLC0415  start-up time
 
     if not data:
         raise UnusablePicture("the picture is empty")
     if len(data) > PICTURE_LIMIT:
         raise UnusablePicture(f"the picture is over {PICTURE_LIMIT >> 20} MiB")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                found, (width, height) = image.format, image.size
-                image.load()
+        with pillow().open(io.BytesIO(data)) as image:
+            found, (width, height) = image.format, image.size
+            image.load()
     except (
         Exception
     ) as exc:  # decoders raise anything on broken bytes: struct.error, IndexError, zlib.error …
         start = data[:16].decode("ascii", "replace").strip()
+        # Pillow's own words for bytes of no known format name our buffer.
+        why = "of no known format" if isinstance(exc, UnidentifiedImageError) else exc
         raise UnusablePicture(
-            f"what came does not decode as a picture ({exc}; it starts with {start!r})"
+            f"what came does not decode as a picture ({why}; it starts with {start!r})"
         ) from exc
     if found != _PILLOW[image_format]:
         raise UnusablePicture(f"asked for {image_format}, got {found}")
@@ -133,15 +133,23 @@ def read(folder: Path, output: str, sha256: str | None) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".texbatch-", suffix=".part")
+def write_whole(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder.
+
+    Without a `mode` who may read it is what the umask says, as with any program's file.
+    """
+    temporary = str(path.parent / f".texbatch-{secrets.token_hex(8)}.part")
+    # Not mkstemp: its files are their user's alone, and the umask can be asked of the kernel only by making a file.
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600
+    )
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), mode)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ const every = data.pictures.map((_, row) => row);
 const OWN_FIRST = ["id", "prompt", "image_1", "image_2", "image_3"];
 const REDOABLE = new Set(["saved", "failed", "expired", "abandoned"]); // the others may be at work: a redo would pay twice
 const MAX_SEED = 2147483647, MOST_NAMES = 500, MOST_PRINTED = 500, OVERSCAN = 2;
+const RELOAD_MS = 60_000, STALE_MS = 900_000; // a run writes the page every few minutes, however long it is
 
 // What a cell was before the report made it safe for spreadsheets and templates.
 function plain(name, row) {
@@ -89,6 +90,7 @@ function choose() {
     shown.sort((a, b) => Number(key[b]) - Number(key[a]) || a - b);
   }
   current = 0;
+  keepChoice();
   byId("count").textContent = `${shown.length.toLocaleString("en")} of ${many(every.length, "row")}`;
   byId("none").hidden = shown.length > 0;
   for (const button of document.querySelectorAll("[data-status]:not(i)")) button.setAttribute("aria-pressed", button.dataset.status === wanted.status);
@@ -96,6 +98,24 @@ function choose() {
   for (const node of cards.values()) node.remove();
   cards.clear();
   draw();
+}
+
+// The choice stands in the page's address, so that it outlives a reload and can be sent to somebody.
+function keepChoice() {
+  const chosen = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value)).toString();
+  try { history.replaceState(null, "", chosen ? `#${chosen}` : location.pathname + location.search); } catch { /* not kept, then */ }
+}
+
+function recallChoice() {
+  const chosen = new URLSearchParams(location.hash.slice(1));
+  for (const name of ["text", "product", "texture", "order"]) {
+    byId(name).value = chosen.get(name) ?? "";
+    wanted[name] = byId(name).value; // a select has no value that is not among its options
+  }
+  for (const name of ["status", "reason"]) {
+    const known = [...document.querySelectorAll(`button[data-${name}]`)].some((button) => button.dataset[name] === chosen.get(name));
+    wanted[name] = known ? chosen.get(name) : "";
+  }
 }
 
 // ---- the grid
@@ -365,6 +385,7 @@ byId("reset").addEventListener("click", () => {
   choose();
 });
 document.querySelector(".tools").addEventListener("submit", (event) => event.preventDefault());
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); grid.focus(); grid.scrollIntoView(); }); // the address keeps the choice
 for (const part of document.querySelectorAll("[data-share]")) part.style.flexGrow = part.dataset.share;
 
 async function printed() {
@@ -384,5 +405,28 @@ try {
   const before = new Set(JSON.parse(sessionStorage.getItem(STORE) ?? "[]"));
   if (before.size) for (const row of every) if (before.has(plain("id", row)) && REDOABLE.has(status(row))) rejected.add(row);
 } catch { /* nothing was kept */ }
+recallChoice();
 choose();
 told();
+
+// ---- while a run goes on: the page from disk is written anew about every minute
+let due = false;
+const idle = () => !document.hidden && !view.open && rejected.size === 0 && !Object.values(wanted).some(Boolean)
+  && !document.activeElement?.closest("form, .redo, .grid");
+
+function refresh() {
+  if (Date.now() - Date.parse(data.made_at) > STALE_MS) {
+    byId("fresh").textContent = `Nothing new for a quarter of an hour: was the run killed? See: texbatch status ${folder === null ? document.body.dataset.folder : shell(folder)}`;
+  } else if (due && idle()) {
+    due = false;
+    location.reload();
+  }
+}
+
+if (data.running) {
+  byId("fresh").textContent = "Reloads itself each minute while nothing is chosen, rejected or open.";
+  byId("reload").hidden = false;
+  byId("reload").addEventListener("click", () => location.reload());
+  setInterval(() => { due = true; refresh(); }, RELOAD_MS);
+  document.addEventListener("visibilitychange", refresh);
+}

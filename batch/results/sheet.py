@@ -13,15 +13,18 @@ import hashlib
 import json
 import re
 import shlex
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from batch.errors import FolderError
 from batch.ledger import bill
+from batch.ledger.pulse import pulse
 from batch.results import report
 from batch.results.advice import advice
 from batch.results.keep import PREVIOUS, write_whole
@@ -29,12 +32,13 @@ from batch.results.thumbs import Thumbs
 from batch.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import jinja2
 
     from batch.folder import OutputFolder
     from batch.ledger.bill import ReportRow
+    from batch.ledger.pulse import Pulse
     from batch.ledger.store import Ledger
 
 MOST = 20_000
@@ -59,30 +63,57 @@ class _Rows:
     textures: list[str] = field(default_factory=list)
     pictures: list[list[int]] = field(default_factory=list)
     total: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+    made_at: str = ""
+    pulse: Pulse | None = None
 
 
 def write_sheet(
-    ledger: Ledger, folder: OutputFolder, *, thumbs_s: float | None, running: bool = False
-) -> None:
-    """Write report.html and the thumbnails it needs, those that can be made within `thumbs_s`; raises FolderError."""
+    ledger: Ledger,
+    folder: OutputFolder,
+    *,
+    thumbs_s: float | None,
+    running: bool = False,
+    check: Callable[[], None] | None = None,
+) -> float:
+    """Write report.html and the thumbnails it needs, those that can be made within `thumbs_s`; raises FolderError.
+
+    `check` is called at each row and picture and may raise, to end it early with the old sheet in place; the thumbnails
+    are then made by this thread alone. Returns the seconds it took but for the thumbnails, which are made once.
+    """
+    began = time.monotonic()
     thumbs = Thumbs(folder)
-    rows = _gather(ledger, folder, thumbs)
-    thumbs.make(thumbs_s)
-    page = _page(_head(ledger, folder, rows, running=running), _data(ledger, rows, thumbs))
+    rows = _gather(ledger, folder, thumbs, check or _go_on)
+    shrinking = time.monotonic()
+    thumbs.make(thumbs_s, check=check)
+    (check or _go_on)()
+    shrunk = time.monotonic()
+    page = _page(_head(folder, rows, running=running), _data(ledger, rows, thumbs, running=running))
     try:
         write_whole(folder.sheet, page.encode("utf-8", "replace"), 0o600)
     except OSError as exc:
         raise FolderError(
             f"{folder.sheet}: cannot be written ({exc.strerror}). Make room or mend it."
         ) from exc
+    return time.monotonic() - shrunk + shrinking - began
 
 
-def _gather(ledger: Ledger, folder: OutputFolder, thumbs: Thumbs) -> _Rows:
+def _go_on() -> None:
+    """Let it be done to its end."""
+
+
+def _gather(ledger: Ledger, folder: OutputFolder, thumbs: Thumbs, check: Callable[[], None]) -> _Rows:
     own = report.own_columns(ledger)
     rows = _Rows({name: [] for name in report.header_of(own)})
     versions = _versions(folder.images)
     taken = {True: 0, False: 0}
-    for row in bill.report_rows(ledger):
+    # Chained: while the rows are being read SQLite shows one moment, so these figures are the rows' own.
+    every = bill.report_rows(ledger)
+    first = list(islice(every, 1))
+    rows.figures, rows.made_at = report.summary(ledger, ledger.clock), iso(ledger.clock())
+    rows.pulse = pulse(ledger)
+    for row in chain(first, every):
+        check()
         rows.total += 1
         saved = row.status == "saved"
         taken[saved] += 1
@@ -150,7 +181,7 @@ def _packed(values: Sequence[Any]) -> dict[str, Any]:
     return {"values": list(index), "at": [index[value] for value in values]}
 
 
-def _data(ledger: Ledger, rows: _Rows, thumbs: Thumbs) -> dict[str, Any]:
+def _data(ledger: Ledger, rows: _Rows, thumbs: Thumbs, *, running: bool) -> dict[str, Any]:
     """Return what the script is given."""
     shown = thumbs.shown
     return {
@@ -163,17 +194,20 @@ def _data(ledger: Ledger, rows: _Rows, thumbs: Thumbs) -> dict[str, Any]:
         "thumbs": [picture.thumb for picture in shown],
         "notes": _packed([picture.note for picture in shown]),
         "price": bill.price(ledger),
+        "running": running,
+        "made_at": rows.made_at,
     }
 
 
-def _head(ledger: Ledger, folder: OutputFolder, rows: _Rows, *, running: bool) -> dict[str, Any]:
+def _head(folder: OutputFolder, rows: _Rows, *, running: bool) -> dict[str, Any]:
     """Return what the top of the page says."""
-    figures = report.summary(ledger, ledger.clock)
-    command = shlex.quote(str(folder.path))
+    figures = rows.figures
+    command = shlex.quote(str(folder.path.absolute()))  # the page is opened from anywhere
     return figures | {
         "title": folder.path.resolve().name or str(folder.path),
         "folder": command,
-        "made_at": iso(ledger.clock()),
+        "made_at": rows.made_at,
+        "pulse": rows.pulse,
         "state": "running" if running else "ended" if figures["ended_at"] else "cut",
         "statuses": [(name, figures[name]) for name in report.STATUSES],
         "reasons": [

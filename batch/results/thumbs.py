@@ -71,8 +71,16 @@ class Thumbs:
             self.shown.append(Shown(url, note="link"))
         return number
 
-    def make(self, within_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make the thumbnails that are not there yet, as far as the time goes; raises FolderError."""
+    def make(
+        self,
+        within_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        """Make the thumbnails that are not there yet, as far as the time goes; raises FolderError.
+
+        With `check`, which is called before each and may raise, this thread makes them alone.
+        """
         deadline = None if within_s is None else clock() + within_s
         try:
             self._folder.thumbs.mkdir(mode=0o700, exist_ok=True)
@@ -82,25 +90,34 @@ class Thumbs:
             raise FolderError(f"{self._folder.thumbs}: cannot be used ({exc.strerror or exc}).") from exc
 
         def take(number: int) -> None:
-            name, path, sha256 = self._files[number]
-            if path is None:
-                return
-            shown = self.shown[number]
-            if not path.is_file():
-                shown.note = GONE
-            elif name in there:
-                shown.thumb = name
-            elif deadline is None or clock() < deadline:
-                shown.note = self._make(name, path, sha256)
-                if not shown.note:
-                    shown.thumb = name
-                    there.add(name)  # other rows may have the same picture
+            self._take(number, there, may_make=deadline is None or clock() < deadline)
 
+        if check is not None:
+            for number in range(len(self.shown)):
+                check()
+                take(number)
+            return
         with ThreadPoolExecutor(
             WORKERS
         ) as threads:  # Pillow decodes and encodes without the interpreter's lock
             for _ in threads.map(take, range(len(self.shown))):
                 pass
+
+    def _take(self, number: int, there: set[str], *, may_make: bool) -> None:
+        """Find or make one picture's thumbnail; `there` are those that exist."""
+        name, path, sha256 = self._files[number]
+        if path is None:
+            return
+        shown = self.shown[number]
+        if not path.is_file():
+            shown.note = GONE
+        elif name in there:
+            shown.thumb = name
+        elif may_make:
+            shown.note = self._make(name, path, sha256)
+            if not shown.note:
+                shown.thumb = name
+                there.add(name)  # other rows may have the same picture
 
     def _note(self, name: str, path: Path, sha256: str | None) -> int:
         key = f"{name} {path}"

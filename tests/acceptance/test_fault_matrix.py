@@ -150,8 +150,8 @@ def hasty(monkeypatch):
     monkeypatch.setitem(Api.download.__kwdefaults__, "within_s", 0.5)
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
-    monkeypatch.setattr("batch.remote.pace.NO_HEADER_S", 0.2)
-    monkeypatch.setattr("batch.remote.pace.MARGIN_S", 0.05)
+    monkeypatch.setattr("batch.remote.gate.NO_HEADER_S", 0.2)
+    monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.05)
     patient = stamina.retry_context
     monkeypatch.setattr(
         stamina, "retry_context",

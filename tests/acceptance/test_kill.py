@@ -13,7 +13,7 @@ import pytest
 import support
 
 from batch.local import LocalProcess
-from batch.remote.pace import WIDEST
+from batch.remote.gate import WIDEST
 
 ROWS = 100
 KILLS_A_RUN = 5

@@ -3,10 +3,9 @@
 Machines differ, and may be busy: answers are counted per second of CPU that the server's thread took, beside a bare
 starlette route on the same uvicorn in the same process, driven over one kept connection alike. Times on the wall are
 printed, and asserted against the idle ones of the same run.
-Run: pytest -m benchmark tests/benchmarks/test_local_speed.py -s
+Run: pytest -n 0 -m benchmark tests/benchmarks/test_local_speed.py
 """
 
-# ruff: noqa: T201 - a benchmark prints its figures
 from __future__ import annotations
 
 import base64
@@ -121,7 +120,7 @@ def rate(line, ids, rounds=3):
     ("latency_s", "state"),
     [pytest.param(600, "PROCESSING", id="in flight"), pytest.param(0, "COMPLETED", id="done")],
 )
-def test_a_thousand_jobs_are_polled_a_thousand_times_a_second(bare, latency_s, state):
+def test_a_thousand_jobs_are_polled_a_thousand_times_a_second(bare, latency_s, state, goals):
     """Key, limit, faults, statistics and record cost little more than starlette's own Request and JSONResponse."""
     settings = {
         "engine": "card",
@@ -135,15 +134,15 @@ def test_a_thousand_jobs_are_polled_a_thousand_times_a_second(bare, latency_s, s
         while api.stats(jobs=False)["states"] != {state: JOBS}:
             time.sleep(0.01)
         (ours, wall), (plain, _) = rate(line, ids), rate(bare, ids)
-    print(
-        f"\n{JOBS} jobs {state}: {ours:.0f} status answers/s of one core ({wall:.0f}/s on the wall), "
-        f"bare starlette {plain:.0f}, ratio {ours / plain:.2f}"
+    what = f"local server, {JOBS} jobs {state}"
+    goals.at_least(
+        f"{what}: status answers a second of one core", ours, 1000, "{:.0f}", f"{wall:.0f} on the wall"
     )
-    assert ours > 1000
-    assert ours / plain > 0.5
+    goals.at_least("    ÷ bare starlette", ours / plain, 0.5, more=f"bare starlette {plain:.0f}/s")
+    assert goals.missed == []
 
 
-def test_status_answers_stay_quick_while_every_core_makes_pictures():
+def test_status_answers_stay_quick_while_every_core_makes_pictures(goals):
     """The work is in other processes; a poll waits for the scheduler at most."""
     urls = [f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in PICTURES]
     with LocalProcess(keep_alive_s=60) as api, connected(port_of(api), api.api_key) as line:
@@ -167,10 +166,11 @@ def test_status_answers_stay_quick_while_every_core_makes_pictures():
             time.sleep(0.001)
     quiet, loaded = statistics.median(idle) * 1000, statistics.median(busy) * 1000
     worst = statistics.quantiles(busy, n=20)[-1] * 1000
-    print(
-        f"\nstatus: idle {quiet:.2f} ms, all cores draping {loaded:.2f} ms (95 %: {worst:.1f} ms, {len(busy)} polls)"
+    more = f"idle {quiet:.2f} ms, 95 % {worst:.1f} ms, {len(busy)} polls"
+    goals.at_most(
+        "local server, all cores draping: ms a status answer", loaded, max(20.0, 20 * quiet), "{:.1f}", more
     )
-    assert loaded < max(20.0, 20 * quiet)
+    assert goals.missed == []
 
 
 def _timed(line, request_id):

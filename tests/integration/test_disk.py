@@ -16,7 +16,7 @@ import support
 from support import by_id, go, rows, statuses, summary, write_csv
 
 from batch import FolderBusy, FolderError, Listener, RunSettings, Service
-from batch.ledger import store
+from batch.ledger import opening
 from batch.ledger.bill import price
 from batch.ledger.store import Ledger
 from batch.local import LocalProcess
@@ -389,7 +389,7 @@ def test_a_ledger_killed_while_it_was_made_is_finished_by_the_next_run(api, pair
         raise Killed
 
     out.mkdir()
-    at = {"empty file": ("sqlite3.connect", die), "write-ahead log": ("batch.ledger.store._script", die),
+    at = {"empty file": ("sqlite3.connect", die), "write-ahead log": ("batch.ledger.opening._script", die),
           "script": ("batch.ledger.store.Ledger.set_meta", die), "bound": ("batch.runner._prepare", die)}  # fmt: skip
     monkeypatch.setattr(*at[step])
     with pytest.raises(Killed):
@@ -406,14 +406,14 @@ SECOND = "ALTER TABLE rows ADD COLUMN colour TEXT DEFAULT 'none'; CREATE TABLE a
 @pytest.fixture
 def upgraded(monkeypatch):
     """Be a later texbatch, whose schema has a second script; `applied` tells which ran."""
-    script, applied = store._script, []
+    script, applied = opening._script, []
 
     def read(name):
         applied.append(name)
         return SECOND if name == "second.sql" else script(name)
 
-    monkeypatch.setattr(store, "_script", read)
-    monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, "second.sql"))
+    monkeypatch.setattr(opening, "_script", read)
+    monkeypatch.setattr(opening, "MIGRATIONS", (*opening.MIGRATIONS, "second.sql"))
     return applied
 
 
@@ -424,7 +424,7 @@ def test_an_old_ledger_is_brought_up_to_date_once(api, pairs, out, request):
     for _ in range(2):
         assert go(api, manifest, out).exit_code == 0
     assert applied.count("second.sql") == 1
-    assert sql(out, "PRAGMA user_version") == [(len(store.MIGRATIONS),)]
+    assert sql(out, "PRAGMA user_version") == [(len(opening.MIGRATIONS),)]
     assert sql(out, "SELECT DISTINCT colour FROM rows") == [("none",)]
     assert (submits(api), statuses(out)) == (3, {"saved": 3})
 
@@ -433,13 +433,13 @@ def test_a_migration_that_fails_leaves_the_old_ledger(api, pairs, out, monkeypat
     manifest = pairs(3)
     go(api, manifest, out)
     request.getfixturevalue("upgraded")
-    read = store._script
-    monkeypatch.setattr(store, "_script", lambda name: read(name) + " SELECT * FROM nowhere;")
+    read = opening._script
+    monkeypatch.setattr(opening, "_script", lambda name: read(name) + " SELECT * FROM nowhere;")
     before = sql(out, "SELECT count(*), (SELECT group_concat(name) FROM sqlite_master) FROM events")
     with pytest.raises(FolderError, match="cannot be brought up to date"):
         go(api, manifest, out)
     assert sql(out, "SELECT count(*), (SELECT group_concat(name) FROM sqlite_master) FROM events") == before
-    monkeypatch.setattr(store, "_script", read)
+    monkeypatch.setattr(opening, "_script", read)
     assert go(api, manifest, out).exit_code == 0
     assert submits(api) == 3
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -73,9 +74,19 @@ async def test_a_cancelled_run_leaves_a_folder_that_goes_on(api, pairs, tmp_path
     """Cancelled by its caller, it still writes its report; nothing that was accepted is lost."""
     api.settings(latency_s=5.0)
     out = tmp_path / "out"
-    with anyio.move_on_after(0.5) as scope:
-        await arun(pairs, RunSettings(out), service_of(api))
-    assert scope.cancelled_caught
+    heard, accepted = [], anyio.Event()
+
+    def hear(now):
+        heard.extend([now] if now.message.startswith("job.accepted") else [])
+        if len(heard) == 6:
+            accepted.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(
+            partial(arun, pairs, RunSettings(out), service_of(api), listener=Listener(progress=hear))
+        )
+        await accepted.wait()
+        tasks.cancel_scope.cancel()
     assert support.statuses(out) == {"pending": 6}
     support.assert_ledger_sound(out)
     accepted = api.stats(jobs=False)["accepted"]
@@ -154,9 +165,9 @@ async def test_the_client_submits_waits_and_fetches(client):
     result = await client.wait(submission.request_id, deadline_s=10)
     assert result.cost == 30_000
     assert await client.download(result.output) == card_for(body())
-    verdict, total_s = await client.status(submission.request_id)
-    assert type(verdict).__name__ == "Completed"
-    assert total_s > 0
+    look = await client.status(submission.request_id)
+    assert type(look.verdict).__name__ == "Completed"
+    assert look.total_s > 0
     again = await client.result(submission.request_id)
     assert isinstance(again, Result)
     assert again.output == result.output

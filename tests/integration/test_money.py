@@ -78,7 +78,7 @@ def test_the_cap_holds_with_five_hundred_in_flight_and_is_used_to_the_last_job(p
 
 def test_the_cap_holds_while_jobs_fail_and_submits_are_turned_away(pairs, out, monkeypatch):
     """What was not billed is given back at once and may be spent on the next row."""
-    monkeypatch.setattr("batch.remote.pace.MARGIN_S", 0.01)
+    monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.01)
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
     faults = [
         {"call": "submit", "action": "status", "text": "rate_limit", "nth": [40, 90], "reset_in_s": 0.05},

@@ -16,7 +16,9 @@ from batch.remote.polls import PollLimits
 
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch):
-    monkeypatch.setattr("batch.remote.client.NEARBY", PollLimits(floor=0.02, first=0.02, ceiling=0.5))
+    monkeypatch.setattr(
+        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
+    )
 
 
 @pytest.fixture
@@ -174,7 +176,9 @@ def test_the_manifest_brings_the_earlier_picture_back_at_no_cost(hosted, command
     assert command("retry", out, "--only", "row-1", *words, "--yes")[0] == 0
     second = picture(out)
     before = hosted.stats(jobs=False)["calls"]
-    assert command("run", manifest, "--out", out)[0] == 0
+    code, _, told = command("run", manifest, "--out", out)
+    assert code == 0
+    assert "As the manifest asks, earlier pictures are back, at no cost: row-1. Those" in told
     assert hosted.stats(jobs=False)["calls"] == before
     assert (picture(out), versions(out)) == (first, {"row-1": [second]})
     assert by_id(out)["row-1"]["prompt"] == "oak 1"
@@ -319,7 +323,9 @@ def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command
     redo = write_csv(out / "redo.csv", lines)
     assert command("retry", out, redo)[0] == 2
     first = picture(out)
-    assert command("retry", out, redo, "--yes")[0] == 0
+    code, _, told = command("retry", out, redo, "--yes")
+    assert code == 0
+    assert "a later run of it brings the earlier pictures back, at no cost" in told
     assert seeds(out) == {"row-0": 0, "row-1": 1001, "row-2": 2, "row-3": 1003}
     assert (submits(hosted), sorted(versions(out))) == (6, ["row-1", "row-3"])
     assert command("run", manifest, "--out", out)[0] == 0

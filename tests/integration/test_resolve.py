@@ -1,12 +1,17 @@
 """`texbatch resolve`: what nobody knows about is listed with its cost, and a person's word decides it."""
 
+import re
 import shutil
 
 import pytest
 import support
 from support import by_id, rows, statuses, summary, write_csv
 
+from batch import UsageError
+from batch.errors import FolderError
 from batch.folder import OutputFolder
+from batch.ledger.states import Event
+from batch.resolve import open_resolution
 
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 
@@ -144,6 +149,18 @@ def test_a_history_that_cannot_be_read_leaves_them_unknown_and_says_why(hosted, 
     assert statuses(lost) == {"saved": 2, "unknown": 2}
 
 
+def test_it_says_what_it_waits_for_and_how_long(hosted, command, lost):
+    """Each thing once, however often the history is read."""
+    hosted.faults([])
+    code, told, said = command("resolve", lost, "--reconcile", "--settle", "3s")
+    assert (code, told) == (0, "No unknown rows.\n")
+    assert re.fullmatch(
+        r"1 submit whose answer was lost: the account's history is given [1-3] s more to list what arrived "
+        r"\(--settle\)\.\n",
+        said,
+    )
+
+
 def test_the_history_is_asked_with_the_key_of_this_folder_only(hosted, command, lost, monkeypatch):
     monkeypatch.setenv("SEGMIND_API_KEY", "another key")
     code, _, told = command("resolve", lost, "--reconcile")
@@ -164,9 +181,8 @@ def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(
         "resolve", lost, "--reconcile", "--settle", "0.1s", "--resubmit", "--all", "--yes"
     )  # fmt: skip
     assert (code, told) == (0, "No unknown rows.\n")
-    assert (
-        "lags" in said or not said
-    )  # where it was the last one to be sent, nothing later shows that it lags
+    # Where it was the last one to be sent, nothing later shows that it lags.
+    assert "lags" in said or "Not all could be settled" not in said
     assert statuses(lost) == {"saved": 2, "pending": 2}
     assert again() == 0
     assert_each_paid_once(hosted, lost)
@@ -344,3 +360,26 @@ def test_a_resubmitted_rows_money_is_counted_when_it_is_paid(hosted, command, lo
     assert (summary(lost)["spent_usd"], summary(lost)["at_risk_usd"]) == (0.06, 0.03)
     again()
     assert (summary(lost)["spent_usd"], summary(lost)["at_risk_usd"]) == (0.09, 0.03)
+
+
+def decide_then_fail(folder):
+    """Abandon one row, then meet an error of the caller's own."""
+    with open_resolution(folder, None) as resolution:
+        resolution.decide(resolution.chosen(["row-1"], every=False), Event.ABANDON)
+        raise UsageError("the second decision was wrong")
+
+
+def test_what_was_decided_before_an_error_is_in_the_report(lost):
+    with pytest.raises(UsageError, match="the second decision was wrong"):
+        decide_then_fail(lost)
+    assert statuses(lost) == {"saved": 2, "unknown": 1, "abandoned": 1}
+    assert summary(lost)["abandoned"] == 1
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_first_error(lost, monkeypatch):
+    def no_room(*_):
+        raise FolderError("report.csv: cannot be written")
+
+    monkeypatch.setattr("batch.results.report.write_report", no_room)
+    with pytest.raises(UsageError, match="the second decision was wrong"):
+        decide_then_fail(lost)

@@ -17,7 +17,9 @@ from batch.remote.polls import PollLimits
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch):
     """Look at jobs more often than even a service on this machine would need."""
-    monkeypatch.setattr("batch.remote.client.NEARBY", PollLimits(floor=0.02, first=0.02, ceiling=0.5))
+    monkeypatch.setattr(
+        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
+    )
 
 
 @pytest.fixture
@@ -40,10 +42,10 @@ def impatient(monkeypatch):
     """Let retries come at once: what is tested is whether they come."""
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
-    monkeypatch.setattr("batch.remote.pace.NO_HEADER_S", 0.6)
+    monkeypatch.setattr("batch.remote.gate.NO_HEADER_S", 0.6)
     monkeypatch.setattr("batch.remote.history.TRIES", 1)
     monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
-    monkeypatch.setattr("batch.remote.pace.UNREACHABLE_LONGEST_S", 0.05)
+    monkeypatch.setattr("batch.remote.gate.UNREACHABLE_LONGEST_S", 0.05)
 
 
 def submits(api):

@@ -10,6 +10,7 @@ import pytest
 import support
 from support import by_id, go, rows, statuses, write_csv
 
+from batch import Listener
 from batch.local import LocalApi, LocalProcess
 
 LOST_AFTER = {"call": "submit", "action": "reset_after", "prompt": "oak 2", "first": 1}
@@ -229,7 +230,8 @@ def test_a_history_that_lags_is_waited_for_beyond_the_settle_time(api, manifest,
     """No row of ours is listed for 1.5 s, though the settle time was over after 0.2 s: the lag shows in the others."""
     api.settings(history_lag_s=1.5)
     api.faults([LOST_AFTER])
-    assert_all_saved(api, go(api, manifest, out, settle_s=0.2), out)
+    end = go(api, manifest, out, settle_s=0.2, concurrency=1)  # so that a row is accepted after the lost one
+    assert_all_saved(api, end, out)
 
 
 def test_a_history_that_never_catches_up_leaves_the_row_unknown(api, manifest, out, monkeypatch):
@@ -466,3 +468,78 @@ def test_an_account_that_others_use_too_is_no_obstacle(manifest, out, tmp_path):
         end = go(api, manifest, out, settle_s=0.2)
         assert (end.exit_code, statuses(out)) == (0, {"saved": 4})
         assert_each_accepted_once(api, 10)
+
+
+# -- told and counted -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def heard():
+    """A listener, and what it hears: every progress, every warning."""
+
+    moments, warnings = [], []
+    return Listener(progress=moments.append, warn=warnings.append), moments, warnings
+
+
+def named(moments, name):
+    return [moment.event for moment in moments if moment.event is not None and moment.event.name == name]
+
+
+def test_a_found_request_is_told_and_counted_once(api, manifest, out, heard):
+    listener, moments, _ = heard
+    api.faults([LOST_AFTER])
+    assert_all_saved(api, go(api, manifest, out, settle_s=30.0, listener=listener), out)
+    [found] = named(moments, "job.found")
+    assert (found.fields["id"], found.fields["attempt"]) == ("row-2", 1)
+    assert found.fields["request_id"] == by_id(out)["row-2"]["request_id"]
+    last = moments[-1]
+    assert (last.total, last.saved, last.unknown, last.ended) == (4, 4, 0, 4)
+    assert last.spent == 120_000
+
+
+def test_an_absent_one_is_told_with_what_is_waited_for(api, manifest, out, heard):
+    listener, moments, warnings = heard
+    api.faults([LOST_BEFORE])
+    assert_all_saved(api, go(api, manifest, out, settle_s=0.8, listener=listener), out)
+    [absent] = named(moments, "job.absent")
+    assert (absent.level, absent.fields["id"]) == ("warning", "row-2")
+    assert (moments[-1].saved, moments[-1].unknown, moments[-1].ended) == (4, 0, 4)
+    [waits] = [text for text in warnings if "--settle" in text]
+    assert waits.startswith("1 submit whose answer was lost: the account's history is given 1 s more")
+
+
+def test_a_request_found_failed_counts_against_max_failures(api, manifest, out, heard):
+    listener, moments, _ = heard
+    api.settings(blocked_words=["oak 2"])
+    api.faults([LOST_AFTER])
+    end = go(api, manifest, out, settle_s=30.0, listener=listener, max_failures=1)
+    assert (end.exit_code, statuses(out)) == (3, {"saved": 3, "failed": 1})
+    assert "--max-failures 1" in end.stopped
+    [failed] = named(moments, "job.failed")
+    assert (failed.level, failed.fields["id"], failed.fields["error_class"]) == (
+        "error",
+        "row-2",
+        "job_failed",
+    )
+    assert (moments[-1].failed, moments[-1].unknown) == (1, 0)
+
+
+def test_one_that_never_arrives_is_told_as_failed(api, manifest, out, heard):
+    listener, moments, _ = heard
+    api.faults([LOST_BEFORE | {"first": 1000}])
+    end = go(api, manifest, out, settle_s=0.1, retries=1, listener=listener)
+    assert (end.exit_code, statuses(out)) == (1, {"saved": 3, "failed": 1})
+    [failed] = named(moments, "job.failed")
+    assert failed.fields["error_class"] == "never_arrives"
+    assert (moments[-1].failed, moments[-1].unknown, moments[-1].ended) == (1, 0, 4)
+
+
+def test_unknown_rows_of_an_earlier_run_are_part_of_this_ones_count(api, manifest, out, heard):
+    listener, moments, _ = heard
+    api.faults([LOST_AFTER, NO_HISTORY])
+    assert go(api, manifest, out, settle_s=0.1).exit_code == 4
+    api.faults([])
+    assert go(api, manifest, out, settle_s=0.1, listener=listener).exit_code == 0
+    assert (moments[0].total, moments[0].unknown, moments[0].ended) == (1, 1, 1)
+    assert (moments[-1].total, moments[-1].saved, moments[-1].unknown) == (1, 1, 0)
+    assert len(named(moments, "job.found")) == 1

@@ -73,7 +73,6 @@ class Book:
         stage = self.stage(payloads)
         if only:
             stage.select(only)
-        stage.draw_seeds()
         with self.ledger.atomic():
             stage.adopt(self.ledger, columns, merge=merge, retry_failed=retry_failed)
 

@@ -15,7 +15,7 @@ FILES = {
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
 TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
 STAGES = ("intake", "remote", "results")
-SHARED = {"errors", "model", "config", "times", "parameters", "table", "ledger"}
+SHARED = {"errors", "model", "config", "times", "parameters", "table", "pillow", "ledger"}
 
 
 def for_types(node):

@@ -107,7 +107,7 @@ async def test_a_run_cancelled_at_any_await_pays_once_and_ends_well(
     api, tmp_path, monkeypatch, faults, columns, every
 ):
     monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
-    monkeypatch.setattr("batch.remote.pace.MARGIN_S", 0.01)
+    monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.01)
     support.picture(tmp_path / "chair.png")
     left_behind = set()
     for step in itertools.count(1, every):

@@ -20,7 +20,7 @@ def test_while_a_run_holds_it_only_the_sheet_is_written(book, payload, tmp_path)
     with OutputFolder(tmp_path).hold():
         made = rebuild(tmp_path)
     assert not made.reports
-    assert "A run is going on." in made.sheet.read_text(encoding="utf-8")
+    assert "Running, as of" in made.sheet.read_text(encoding="utf-8")
     assert not (tmp_path / "report.csv").exists()
 
 

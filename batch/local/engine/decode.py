@@ -18,7 +18,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .colour import Bytes, octets
 from .contract import PictureError
@@ -51,6 +51,10 @@ def decode(data: bytes, name: str, longest_side: int) -> Picture:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"{name}: too large. {error}") from error
+    except UnidentifiedImageError as error:  # its own words name our buffer, not the picture
+        raise PictureError(
+            f"{name}: cannot be decoded. It is no picture of a format that is known."
+        ) from error
     except _DECODER_ERRORS as error:
         raise PictureError(f"{name}: cannot be decoded. {error}") from error
 

@@ -128,3 +128,19 @@ def test_the_version_is_told(command):
     code, told, _ = command("--version")
     assert code == 0
     assert told.startswith("texbatch, version ")
+
+
+@pytest.mark.parametrize("name", ["pairs.xlsx", "pairs.PARQUET"])
+@pytest.mark.parametrize(
+    "words", [["validate"], ["plan"], ["run", "--local"], ["run", "--local", "-n"]], ids=" ".join
+)
+def test_an_encoding_for_a_file_that_tells_its_own_is_refused(command, tmp_path, name, words):
+    first, *others = words
+    out = [] if first == "validate" else ["--out", tmp_path / "out"]
+    code, _, told = command(first, tmp_path / name, "--encoding", "cp1252", *out, *others)
+    assert code == 2
+    assert (
+        f"{name}: --encoding cp1252: a .{name.lower().split('.')[1]} file tells its own encoding. Leave"
+        in told
+    )
+    assert not (tmp_path / "out").exists()

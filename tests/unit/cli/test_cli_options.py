@@ -5,13 +5,14 @@ import support
 from support import rows, write_csv
 
 from batch.cli.commands import texbatch
-from batch.config import CONCURRENCY, JOB_TIMEOUT_S, RETRIES
+from batch.config import JOB_TIMEOUT_S, RETRIES, Rate
 from batch.parameters import BY_NAME
 from batch.runner import Finished
 
 SETTINGS = {
     "--retry-failed": (None, "retry_failed", True),
     "--concurrency": ("3", "concurrency", 3),
+    "--rate": ("50/1m", "rate", Rate(50, 60.0)),
     "--yes": (None, "yes", True),
     "--retries": ("7", "retries", 7),
     "--job-timeout": ("90s", "job_timeout_s", 90.0),
@@ -144,7 +145,7 @@ def test_nothing_given_means_the_defaults(command, caught, pairs):
     command("run", pairs, "--out", "out")
     settings = caught.settings
     assert (settings.concurrency, settings.retries, settings.job_timeout_s) == (
-        CONCURRENCY,
+        None,
         RETRIES,
         JOB_TIMEOUT_S,
     )
@@ -270,6 +271,10 @@ def test_a_flag_of_a_job_file_can_be_off(command, caught, job):
     [
         pytest.param(["--concurrency", "0"], "concurrency", id="no slots"),
         pytest.param(["--concurrency", "many"], "concurrency", id="no number"),
+        pytest.param(["--concurrency", "10001"], "auto", id="too many slots"),
+        pytest.param(["--rate", "50"], "50/1m", id="a rate without a time"),
+        pytest.param(["--rate", "0/1m"], "50/1m", id="a rate of nothing"),
+        pytest.param(["--rate", "50/0s"], "50/1m", id="a rate in no time"),
         pytest.param(["--retries", "-1"], "retries", id="negative"),
         pytest.param(["--job-timeout", "15"], "90s, 15m or 2h", id="no unit"),
         pytest.param(["--job-timeout", "0s"], "job-timeout", id="no time"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import ExitStack
 from unicodedata import east_asian_width
 
 import pytest
@@ -48,6 +49,23 @@ def shown(running, capsys, monkeypatch, clock):
         read = watching.Ledger.read
         monkeypatch.setattr(watching.Ledger, "read", lambda path: read(path, clock=clock))
         watch(OutputFolder(running.ledger.path.parent))
+        assert not steps
+        return capsys.readouterr().out
+
+    return look
+
+
+@pytest.fixture
+def shown_of(capsys, monkeypatch, clock):
+    """Watch a folder, every block of it shown; `meanwhile` as in `shown`."""
+
+    def look(folder, *meanwhile):
+        steps = list(meanwhile)
+        monkeypatch.setattr(watching.time, "sleep", lambda _: steps.pop(0)())
+        monkeypatch.setattr(watching, "PLAIN_EVERY_S", 0.0)
+        read = watching.Ledger.read
+        monkeypatch.setattr(watching.Ledger, "read", lambda path: read(path, clock=clock))
+        watch(folder)
         assert not steps
         return capsys.readouterr().out
 
@@ -161,3 +179,48 @@ def _until(master, enough):
             break
         shown += piece.decode()
     return shown
+
+
+def test_a_folder_that_a_run_holds_is_waited_for_though_its_line_is_not_there_yet(book, payload, shown_of):
+    """It reads its manifest; then it begins, ends, writes its reports, and only then lets go."""
+    folder = OutputFolder(book.ledger.path.parent)
+    book.adopt(payload("a"))
+    run = ExitStack()
+    run.enter_context(folder.hold())
+
+    def begin():
+        with book.ledger.atomic() as connection:
+            connection.execute(
+                "INSERT INTO runs (run_id, pid, started_at) VALUES ('run-1', ?, ?)", (os.getpid(), STARTED)
+            )
+
+    told = shown_of(folder, lambda: None, begin, end(book, 0), run.close)
+    titles = [block.splitlines()[1:3] for block in told.strip().split("\n\n") if "of 1 saved" in block]
+    assert titles[0] == [
+        "never run",
+        "held by a run that reads its manifest or writes its reports, or by resolve",
+    ]
+    assert titles[-1][0].startswith("ended after")
+    assert not titles[-1][1].startswith("held")
+
+
+def test_an_earlier_runs_end_is_not_the_end_while_the_next_one_begins(running, shown_of):
+    folder = OutputFolder(running.ledger.path.parent)
+    end(running)()
+    run = ExitStack()
+    run.enter_context(folder.hold())
+    assert "ended after 1 min 0 s with exit code 1\nheld by a run" in shown_of(
+        folder, lambda: None, run.close
+    )
+
+
+def test_the_real_command_waits_for_the_lock(book, payload):
+    """Beside a process that holds the folder, without a line in the ledger."""
+    folder = OutputFolder(book.ledger.path.parent)
+    book.adopt(payload("a"))
+    with support.Command("status", folder.path, "--watch", env=os.environ) as watched:
+        with folder.hold():
+            assert watched.hears("held by a run")
+            assert watched.running
+        assert watched.end() == 0
+    assert "never run" in watched.output

@@ -5,7 +5,8 @@ import sqlite3
 import pytest
 
 from batch.ledger import feed
-from batch.ledger.feed import PAGE, Feed, forget_missing, kept, open_jobs, recover, task
+from batch.ledger.feed import PAGE, Feed, kept, open_jobs, recover, task
+from batch.ledger.owned import forget_missing
 from batch.ledger.states import Event, State
 
 

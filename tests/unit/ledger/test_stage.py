@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from batch.ledger import bill, feed
+from batch.ledger import bill, feed, owned
+from batch.ledger.stage import Stage
 from batch.ledger.states import Event, State
+from batch.ledger.store import Ledger
 
 
 def clashes(book, *payloads):
@@ -15,7 +17,6 @@ def clashes(book, *payloads):
 
 def plan(book, *payloads, retry_failed=False, price=None):
     stage = book.stage(payloads)
-    stage.draw_seeds()
     return stage.compare(retry_failed=retry_failed, price=price)
 
 
@@ -199,9 +200,35 @@ def test_a_row_that_changed_back_finds_its_first_picture_paid(book, payload):
 
 def test_comparing_changes_nothing(book, payload):
     book.adopt(payload("a"))
+    stage = book.stage([payload("a", prompt="2"), payload("b")])
+    before = list(book.ledger.connection.iterdump())
+    stage.compare(retry_failed=True, price=None)
+    assert before == list(book.ledger.connection.iterdump())
+
+
+def test_staging_adds_work_that_nobody_wants_yet_and_nothing_else(book, payload):
+    book.adopt(payload("a"))
     before = list(book.ledger.connection.iterdump())
     plan(book, payload("a", prompt="2"), payload("b"), retry_failed=True)
-    assert before == list(book.ledger.connection.iterdump())
+    added = set(book.ledger.connection.iterdump()) - set(before)
+    assert [line.split("(")[0] for line in added] == ['INSERT INTO "jobs" VALUES']
+    assert (feed.open_jobs(book.ledger), bill.statuses(book.ledger)) == (1, {"pending": 1})
+    assert [task.name for task in feed.Feed().page(book.ledger)] == ["a"]
+
+
+def test_a_ledger_that_is_only_read_is_compared_with_just_as_well(book, payload, tmp_path):
+    book.adopt(*(payload(name, prompt=name) for name in "abc"), payload("any", seed=-1))
+    book.bring("a", State.SAVED)
+    book.bring("b", State.FAILED)
+    asked = [
+        payload("a", prompt="a"), payload("b", prompt="b"), payload("c", prompt="new"), payload("d", prompt="new"),
+        payload("e", prompt="e"), payload("any", seed=-1), payload("other", seed=-1), payload("others", seed=-1),
+    ]  # fmt: skip
+    with Ledger.read(tmp_path / "ledger.sqlite") as reading:
+        stage = Stage(reading.connection, keep=False)
+        with stage.filling():
+            stage.add(asked, str)
+        assert stage.compare(retry_failed=True, price=7) == plan(book, *asked, retry_failed=True, price=7)
 
 
 # -- adopting ----------------------------------------------------------------------------------------------------------
@@ -253,7 +280,13 @@ def test_rows_that_were_not_asked_for_are_adopted_and_not_sent(book, payload):
 
 
 def unowned(book, *payloads):
-    return [output for _, output in book.stage(payloads).unowned()]
+    """Return what is not ours where a file lies at the output of each row."""
+    stage = book.stage(payloads)
+    return [
+        output
+        for page in owned.places(stage.connection)
+        for _, output in owned.unowned(stage.connection, page)
+    ]
 
 
 def test_a_picture_the_ledger_wrote_is_its_own(book, payload):

@@ -1,12 +1,17 @@
 """The ledger file: opened, bound, refused; and what one move writes."""
 
+import os
+import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from batch.errors import FolderError, IllegalMove
+from batch.ledger import opening
+from batch.ledger.opening import MIGRATIONS
 from batch.ledger.states import Event, State
-from batch.ledger.store import MIGRATIONS, Ledger
+from batch.ledger.store import Ledger
 
 REAL, OTHER, LOCAL = "h with key 1", "h with key 2", "local"
 
@@ -208,3 +213,83 @@ def test_a_ledger_that_was_deleted_under_a_run_is_not_written_on(book):
     book.ledger.path.unlink()
     with pytest.raises(FolderError, match=r"has vanished while it was in use"), book.ledger.atomic():
         pass
+
+
+# -- looking at every page ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Count how often every page is looked at."""
+    times = []
+    monkeypatch.setattr(opening, "_check_whole", lambda *_: times.append(1))
+    return times
+
+
+def opened(tmp_path):
+    return Ledger.create_or_open(tmp_path / "ledger.sqlite", service=REAL)
+
+
+def test_after_a_clean_close_not_every_page_is_looked_at(tmp_path, looks):
+    for _ in range(3):
+        with opened(tmp_path) as ledger, ledger.atomic():
+            ledger.set_meta("name", "x")
+    assert looks == []
+
+
+def touch(path):
+    os.utime(path)
+
+
+def write_the_same_byte(path):
+    data = path.read_bytes()
+    path.write_bytes(data)
+
+
+def edit_with_another_program(path):
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("DELETE FROM meta WHERE name='name'")
+
+
+@pytest.mark.parametrize("change", [touch, write_the_same_byte, edit_with_another_program])
+def test_a_file_that_anyone_wrote_to_is_looked_at_whole(tmp_path, looks, change):
+    with opened(tmp_path) as ledger, ledger.atomic():
+        ledger.set_meta("name", "x")
+    change(tmp_path / "ledger.sqlite")
+    with opened(tmp_path):
+        assert looks == [1]
+    with opened(tmp_path):
+        assert looks == [1]
+
+
+def test_a_ledger_that_was_not_closed_is_looked_at_whole(tmp_path, looks):
+    with opened(tmp_path):
+        pass
+    killed = opened(tmp_path)
+    with killed.atomic():
+        killed.set_meta("name", "x")
+    (tmp_path / "copy").mkdir()
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+        shutil.copy2(tmp_path / name, tmp_path / "copy" / name)
+    killed.close()
+    with opened(tmp_path / "copy") as ledger:
+        assert (ledger.meta("name"), looks) == ("x", [1])
+
+
+def test_a_close_beside_a_reader_vouches_for_nothing(tmp_path, looks):
+    with opened(tmp_path):
+        pass
+    with Ledger.read(tmp_path / "ledger.sqlite") as reader:
+        assert reader.meta("service") == REAL
+        with opened(tmp_path) as ledger, ledger.atomic():
+            ledger.set_meta("name", "x")
+    looks.clear()
+    with opened(tmp_path) as ledger:
+        assert (ledger.meta("name"), looks) == ("x", [1])
+
+
+def test_a_run_that_found_its_file_in_trouble_does_not_vouch_for_it(tmp_path, looks):
+    with pytest.raises(FolderError), opened(tmp_path):
+        raise FolderError("full")
+    with opened(tmp_path):
+        assert looks == [1]

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gzip
+import json
 import socket
+from functools import partial
 
 import anyio
 import httpx
@@ -75,11 +78,28 @@ async def endless(call):
         await asyncio.sleep(0.02)
 
 
+async def no_chunks(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
+    call.finish()
+
+
+async def cut_after_the_body_began(call):
+    await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+    call.reset()
+
+
 async def too_large(call):
     await call.answer(200, b" " * 5000)
 
 
-LOST = [reset, finish, half_a_head, half_a_head_then_reset, no_http, truncated, truncated_chunks, broken_gzip]
+async def bomb(call):
+    await call.answer(200, gzip.compress(b" " * 50_000_000), content_encoding="gzip")
+
+
+LOST = [
+    reset, finish, half_a_head, half_a_head_then_reset, no_http, truncated, cut_after_the_body_began,
+    truncated_chunks, no_chunks, broken_gzip,
+]  # fmt: skip
 SLOW = [silence, stalls_in_the_body, endless]
 
 
@@ -97,10 +117,16 @@ def closed_port():
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
+async def heard(server, count):
+    """Wait until the server has read so many requests."""
+    while len(server.calls) < count:  # noqa: ASYNC110  it has no event, and it answers in this very loop
+        await anyio.sleep(0.01)
+
+
 # -- what a lost answer is ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lose", [*LOST, *SLOW, too_large], ids=lambda lose: lose.__name__)
+@pytest.mark.parametrize("lose", [*LOST, *SLOW, too_large, bomb], ids=lambda lose: lose.__name__)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_answer_that_does_not_come_whole_is_no_answer_and_never_not_delivered(
     server, hurried, lose, method
@@ -176,20 +202,83 @@ async def test_a_full_listen_queue_was_certainly_not_delivered(monkeypatch):
 
 async def test_waiting_for_a_place_in_the_pool_was_certainly_not_delivered(server, monkeypatch):
     monkeypatch.setattr(api, "TIMEOUTS", httpx.Timeout(connect=0.2, read=5.0, write=5.0, pool=0.2))
-    arrived = anyio.Event()
-
-    async def first(call):
-        arrived.set()
-        await silence(call)
-
-    server.handle = first
+    server.handle = silence
     async with Api(server.service, max_connections=1) as border, anyio.create_task_group() as tasks:
-        tasks.start_soon(border.call, "GET", f"{server.url}/first")
-        await arrived.wait()
+        tasks.start_soon(partial(border.call, "POST", f"{server.url}/first", body=BODY))
+        await heard(server, 1)
         with pytest.raises(NotDelivered):
             await border.call("POST", f"{server.url}/second", body=BODY)
         tasks.cancel_scope.cancel()
     assert [call.line.split()[1] for call in server.calls] == ["/first"]
+
+
+async def test_the_time_of_a_request_starts_when_a_connection_is_free(server):
+    """Ten in a row of 0.1 s, each of which may take 0.5 s."""
+
+    async def slow(call):
+        await asyncio.sleep(0.1)
+        await call.answer(200, ACCEPTED)
+
+    server.handle, answered = slow, []
+    async with Api(server.service, max_connections=1) as border:
+
+        async def post():
+            answered.append(await border.call("POST", f"{server.url}/x", body=BODY, within_s=0.5))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(post)
+    assert (len(answered), server.connections) == (10, 1)
+
+
+async def test_a_thousand_requests_in_flight_share_the_connections(server):
+    server.handle = lambda call: call.answer(200, ACCEPTED)
+    async with Api(server.service, max_connections=20) as border, anyio.create_task_group() as tasks:
+        for number in range(1000):
+            tasks.start_soon(border.call, "GET", f"{server.url}/{number}")
+    assert len({call.line for call in server.calls}) == 1000
+    assert server.connections <= 20
+
+
+async def test_polls_and_pictures_keep_no_submit_waiting(server):
+    async def only_posts(call):
+        await (call.answer(200, ACCEPTED) if call.line.startswith("POST") else silence(call))
+
+    server.handle = only_posts
+    async with Api(server.service, max_connections=1) as border, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(border.call, "GET", f"{server.url}/status")
+            tasks.start_soon(border.download, f"{server.url}/p.png")
+        await heard(server, 2)
+        with anyio.fail_after(2):
+            assert (await border.call("POST", f"{server.url}/x", body=BODY)).body == ACCEPTED
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_cancelled_wait_for_a_connection_leaves_its_place_to_the_next(server):
+    server.handle = silence
+    async with Api(server.service, max_connections=1) as border, anyio.create_task_group() as tasks:
+        holder = anyio.CancelScope()
+
+        async def hold():
+            with holder:
+                await border.call("GET", f"{server.url}/held")
+
+        tasks.start_soon(hold)
+        await heard(server, 1)
+        with anyio.move_on_after(0.05):
+            await border.call("GET", f"{server.url}/waited")
+        holder.cancel()
+        server.handle = lambda call: call.answer(200, ACCEPTED)
+        assert (await border.call("GET", f"{server.url}/next", within_s=2)).body == ACCEPTED
+
+
+async def test_a_url_too_long_for_one_was_certainly_not_delivered(server):
+    """A request id may be of any length."""
+    async with Api(server.service) as border:
+        with pytest.raises(NotDelivered):
+            await border.call("GET", f"{server.url}/{'x' * 100_000}/status")
+    assert server.calls == []
 
 
 async def test_tls_against_a_plain_port_stops_the_run_before_anything_is_sent():
@@ -221,6 +310,14 @@ async def test_a_proxy_that_refuses_the_tunnel_delivered_nothing(server):
     assert all("SG_key" not in str(call.headers) for call in server.calls)
 
 
+async def test_a_proxy_that_wants_a_password_delivered_nothing_either(server):
+    """Without a tunnel its 407 stands where the service's answer would."""
+    server.handle = lambda call: call.answer(407, b"no")
+    url = "http://api.example"
+    async with Client(Service(url, url, url, network=Network(proxies={"http": server.url}))) as client:
+        assert isinstance(await client.submit(BODY), Bounced)
+
+
 # -- answers that come -------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +344,32 @@ async def test_an_answer_of_just_the_limit_is_taken(server):
     server.handle = lambda call: call.answer(200, b'"' + b"x" * 3998 + b'"')
     async with Api(server.service) as border:
         assert len((await border.call("GET", f"{server.url}/x", limit=4000)).body) == 3998
+
+
+async def test_a_large_answer_is_whole_and_what_a_service_says_twice_is_joined(server):
+    data = json.dumps(
+        {"output": "x" * 3 * api.LARGE, "half": "\ud83d", "key": server.service.api_key}
+    ).encode()
+    head = f"HTTP/1.1 200 X\r\nVia: a\r\nVIA: b\r\ncontent-length: {len(data)}\r\n\r\n"
+    server.handle = lambda call: call.send(head.encode() + data)
+    async with Api(server.service) as border:
+        reply = await border.call("GET", f"{server.url}/x", limit=4 * api.LARGE)
+    assert reply.body == {"output": "x" * 3 * api.LARGE, "half": "?", "key": "[key]"}
+    assert reply.headers["via"] == "a, b"
+
+
+async def test_a_compressed_answer_is_read(server):
+    server.handle = lambda call: call.answer(200, gzip.compress(b'{"a": 1}'), content_encoding="gzip")
+    async with Api(server.service) as border:
+        assert (await border.call("GET", f"{server.url}/x")).body == {"a": 1}
+        assert await border.download(f"{server.url}/x") == (200, b'{"a": 1}')
+
+
+async def test_a_redirect_that_says_too_much_is_no_answer(server):
+    server.handle = lambda call: call.answer(302, b" " * 5000, location="/p.png")
+    async with Api(server.service) as border:
+        with pytest.raises(NoAnswer, match="over 4000 bytes"):
+            await border.download(f"{server.url}/x", limit=4000)
 
 
 # -- the key, redirects, cookies ---------------------------------------------------------------------------------------

@@ -1,74 +1,17 @@
-"""The gate on times handed in, and the waiting before it, without a real second."""
+"""The waiting before the gate and for places in flight, without a real second."""
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from batch.remote import pace
-from batch.remote.pace import LONGEST_S, MARGIN_S, NO_HEADER_S, WIDEST, Gate, Pace, Turn, cool_down
+from batch.config import Rate
+from batch.remote import gate as gates
+from batch.remote.gate import WIDEST, Gate, Turn
+from batch.remote.pace import AHEAD, Pace
 from batch.remote.verdicts import Throttled
 
 T0 = 1_800_000_000.0
-NOW = Throttled(None, None, 0.0)  # a 429 whose closure is over in MARGIN_S
-
-
-# -- how long ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("reply", "local", "expected"),
-    [
-        pytest.param(Throttled(T0 + 30, T0, None), T0, 30.0, id="clocks agree"),
-        pytest.param(Throttled(T0 + 30, T0, None), T0 - 3600, 30.0, id="our clock an hour behind"),
-        pytest.param(Throttled(T0 + 30, T0, None), T0 + 3600, 30.0, id="our clock an hour ahead"),
-        pytest.param(Throttled(T0 - 5, T0, None), T0, 0.0, id="a reset that is over"),
-        pytest.param(Throttled(T0 + 30, None, None), T0, 30.0, id="no Date"),
-        pytest.param(Throttled(T0 + 30, None, None), T0 - 600, LONGEST_S, id="no Date, our clock behind: clamped"),
-        pytest.param(Throttled(T0 + 30, None, None), T0 + 600, 0.0, id="no Date, our clock ahead"),
-        pytest.param(Throttled(None, T0, 12.0), T0, 12.0, id="Retry-After"),
-        pytest.param(Throttled(T0 + 30, T0, 12.0), T0, 30.0, id="the vendor's header goes before Retry-After"),
-        pytest.param(Throttled(None, T0, None), T0, None, id="nothing said"),
-    ],
-)  # fmt: skip
-def test_the_time_until_the_announced_reset(reply, local, expected):
-    assert expected == cool_down(reply, local)
-
-
-def test_a_429_closes_the_gate_and_later_ones_only_extend_it():
-    gate = Gate()
-    gate.throttled(100.0, 30.0, on_get=False)
-    assert gate.opens_at == 130.0 + MARGIN_S
-    gate.throttled(101.0, 5.0, on_get=False)
-    assert gate.opens_at == 130.0 + MARGIN_S
-    gate.throttled(102.0, 40.0, on_get=False)
-    assert gate.opens_at == 142.0 + MARGIN_S
-    gate.throttled(200.0, None, on_get=False)
-    assert gate.opens_at == 200.0 + NO_HEADER_S
-    assert gate.throttles == 4
-
-
-@pytest.mark.parametrize(
-    ("accepted", "width"),
-    [(0, 1), (5, 1), (29, 1), (30, 2), (50, 3), (119, 7), (120, 8), (600, 8)],  # accepted // 15, 1 … 8
-)
-def test_after_a_429_the_width_is_a_share_of_the_last_window(accepted, width):
-    gate = Gate()
-    for _ in range(accepted):
-        gate.accepted(100.0)
-    assert gate.width(100.0) == WIDEST
-    gate.throttled(100.0, 0.0, on_get=False)
-    assert width == gate.width(159.9)
-    assert gate.width(160.1) == 1  # older than the window
-
-
-def test_gets_count_from_the_first_429_on_a_get():
-    gate = Gate()
-    gate.throttled(0.0, 1.0, on_get=False)
-    assert not gate.counts_gets
-    gate.throttled(0.0, 1.0, on_get=True)
-    gate.throttled(0.0, 1.0, on_get=False)
-    assert gate.counts_gets
 
 
 # -- who waits ---------------------------------------------------------------------------------------------------------
@@ -106,8 +49,8 @@ class Queue:
 @pytest.fixture
 def quick(monkeypatch):
     """Make closures so short that a test can wait for their end."""
-    monkeypatch.setattr(pace, "MARGIN_S", 0.02)
-    monkeypatch.setattr(pace, "NO_HEADER_S", 0.05)
+    monkeypatch.setattr(gates, "MARGIN_S", 0.02)
+    monkeypatch.setattr(gates, "NO_HEADER_S", 0.05)
 
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +101,7 @@ async def test_gets_pass_freely_until_one_was_throttled(quick):
 async def test_one_429_makes_everybody_wait_and_then_go_together(quick):
     async with anyio.create_task_group() as tasks:
         queue = Queue(tasks)
-        queue.close()
+        queue.close(0.05)
         for name in "abc":
             await queue.come(name)
         assert queue.inside == []
@@ -174,7 +117,7 @@ async def test_those_who_wait_for_a_place_wait_for_a_closure_that_comes_meanwhil
         queue = Queue(tasks, width=1)
         await queue.come("a")
         await queue.come("b")
-        queue.close()
+        queue.close(0.3)
         await queue.leave("a")
         assert queue.inside == ["a"]
         await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
@@ -250,3 +193,73 @@ async def test_no_more_jobs_are_in_flight_than_asked():
         limited.throttled(Throttled(None, None, 60.0), T0)
         assert repr(limited) == "<Pace 2/2 in flight, cooling 60.3s>"
         tasks.cancel_scope.cancel()
+
+
+async def test_as_many_are_prepared_as_may_be_in_flight_and_some_more():
+    limited, begun = Pace(2), []
+
+    async def line_up(number):
+        await limited.line_up(number)
+        begun.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(2 + AHEAD + 1):
+            tasks.start_soon(line_up, number)
+        await wait_all_tasks_blocked()
+        assert begun == list(range(2 + AHEAD))
+        limited.leave_line(0)
+        await wait_all_tasks_blocked()
+        assert begun[-1] == 2 + AHEAD
+        tasks.cancel_scope.cancel()
+
+
+async def test_after_a_429_without_a_header_one_probes_and_when_it_is_taken_the_others_go(quick):
+    async with anyio.create_task_group() as tasks:
+        queue = Queue(tasks)
+        queue.pace.let_through(Turn.SUBMIT)
+        del queue.pace.gate.width  # its own
+        with queue.pace.flying():
+            queue.close()
+            for name in "abc":
+                await queue.come(name)
+            await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
+            assert queue.inside == ["a"]
+        queue.pace.let_through(Turn.SUBMIT)
+        await queue.leave("a")
+        assert queue.inside == ["a", "b"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_job_that_ends_under_the_ceiling_lets_the_next_one_go(quick):
+    async with anyio.create_task_group() as tasks:
+        queue = Queue(tasks)
+        queue.pace.gate.ceiling = 1.0
+        with queue.pace.flying():
+            await queue.come("a")
+            assert queue.inside == []
+        await wait_all_tasks_blocked()
+        assert queue.inside == ["a"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_rate_that_a_person_gave_is_kept_without_any_429():
+    limited, went = Pace(100, Gate(Rate(2, 0.1))), []
+
+    async def submit():
+        async with limited.turn(Turn.SUBMIT):
+            went.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(submit)
+    for earlier, later in zip(went, went[2:], strict=False):
+        assert later - earlier >= 0.1
+
+
+async def test_places_in_flight_follow_what_the_gate_learns():
+    limited = Pace(500)
+    assert limited.allowed == 500
+    for _ in range(5):
+        limited.let_through(Turn.SUBMIT)
+    limited.throttled(Throttled(None, None, 30.0), T0)
+    assert limited.allowed == 75  # 15 x 5 a minute

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.remote.polls import CAREFUL, ENOUGH, MEMORY, NEARBY, PollLearner
+from batch.remote.polls import CAREFUL, ENOUGH, MEMORY, NEARBY, PollLearner, Polls
 
 
 def learned(*times, limits=CAREFUL):
@@ -18,8 +18,8 @@ def learned(*times, limits=CAREFUL):
 @pytest.mark.parametrize(
     ("age", "gap"),
     [
-        (0, 3.0),  # 0.2 x 0 = 0, at least 3
-        (15, 3.0),  # 0.2 x 15 = 3
+        (0, 1.5),  # 0.2 x 0 = 0, at least 1.5
+        (7.5, 1.5),  # 0.2 x 7.5 = 1.5
         (30, 6.0),  # 0.2 x 30
         (50, 10.0),  # 0.2 x 50
         (600, 10.0),  # 0.2 x 600 = 120, at most 10
@@ -30,7 +30,7 @@ def test_nothing_learned_yet(age, gap):
 
 
 def test_seven_jobs_teach_nothing_yet_and_eight_do():
-    assert learned(*[20.0] * (ENOUGH - 1)).gap(0, 0) == 3.0
+    assert learned(*[20.0] * (ENOUGH - 1)).gap(0, 0) == 1.5
     assert learned(*[20.0] * ENOUGH).gap(0, 0) == 20.0
 
 
@@ -56,9 +56,17 @@ def test_gaps_of_a_learner_that_saw_a_hundred_jobs(age, polls, gap):
 
 
 def test_beyond_q90_the_gap_is_a_tenth_of_the_age():
-    """All took 24 s: (24 - 24) / 6 = 0, so 1 s up to there, and 10 % of 60 = 6 beyond."""
+    """All took 24 s: (24 - 24) / 6 = 0, so the floor of 0.04 x 24 = 0.96 up to there, and 10 % of 60 = 6 beyond."""
     learner = learned(*[24.0] * 10)
-    assert (learner.gap(24, 1), pytest.approx(learner.gap(60, 3))) == (1.0, 6.0)
+    assert (pytest.approx(learner.gap(24, 1)), pytest.approx(learner.gap(60, 3))) == (0.96, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("usual", "floor"),
+    [(1.0, 0.2), (10.0, 0.4), (24.0, 0.96), (25.0, 1.0), (300.0, 1.0)],  # 0.04 x usual, 0.2 … 1
+)
+def test_the_floor_is_a_share_of_the_usual_time(usual, floor):
+    assert learned(*[usual] * 10).gap(usual, 1) == pytest.approx(floor)
 
 
 AGES = st.floats(0, 1e5)
@@ -68,7 +76,7 @@ TIMES = st.lists(st.floats(0.01, 4000), max_size=MEMORY + 20)
 @given(TIMES, AGES, st.integers(0, 50), st.sampled_from([CAREFUL, NEARBY]))
 def test_never_under_the_floor_and_after_the_first_poll_never_over_the_ceiling(times, age, polls, limits):
     gap = learned(*times, limits=limits).gap(age, polls)
-    assert gap >= limits.floor
+    assert gap >= limits.lowest
     if polls or len(times) < ENOUGH:
         assert gap <= limits.ceiling
 
@@ -76,7 +84,35 @@ def test_never_under_the_floor_and_after_the_first_poll_never_over_the_ceiling(t
 @given(TIMES, AGES, st.integers(1, 50))
 def test_after_the_first_poll_never_over_a_quarter_of_the_age(times, age, polls):
     if len(times) >= ENOUGH:
-        assert learned(*times).gap(age, polls) <= max(0.25 * age, CAREFUL.floor)
+        assert learned(*times).gap(age, polls) <= max(0.25 * age, CAREFUL.highest)
+
+
+@pytest.mark.parametrize(
+    ("age", "polls", "gap"),
+    [
+        pytest.param(0, 0, 106.0, id="the first poll at q95"),
+        pytest.param(100, 1, 25.0, id="then a quarter of the age"),
+        pytest.param(20, 1, 12.2, id="a fifth of the usual 61 s at least"),
+    ],
+)
+def test_where_polls_count_there_are_few(age, polls, gap):
+    assert learned(*HUNDRED).gap(age, polls, sparing=True) == pytest.approx(gap)
+
+
+def test_where_polls_count_and_nothing_is_learned_the_gap_is_the_longest():
+    assert PollLearner().gap(0, 0, sparing=True) == CAREFUL.ceiling
+
+
+def test_each_size_is_learned_by_itself_and_the_median_is_of_all():
+    polls = Polls(times={"1:1": [10.0] * 6})
+    assert polls.median() is None
+    for _ in range(ENOUGH):
+        polls.of("21:9").learn(40.0, 39.0, 0.0, 40.0)
+    assert polls.of("21:9").gap(0, 0) == 40.0
+    assert polls.of("1:1").gap(0, 0) == CAREFUL.first  # six are not enough
+    assert polls.median() == 40.0
+    assert polls.times == {"1:1": (10.0,) * 6, "21:9": (40.0,) * 8}
+    assert Polls(times=polls.times).of("21:9").gap(0, 0) == 40.0
 
 
 def test_a_job_without_figures_counts_as_the_middle_of_its_last_two_polls():
@@ -101,10 +137,11 @@ def test_a_poll_that_was_held_back_teaches_nothing():
     assert repr(learner) == "<PollLearner learning>"
 
 
-def test_the_services_own_figure_is_learned_from_a_late_poll_but_the_scale_is_not():
+def test_the_services_own_figure_is_learned_whenever_the_poll_was_sent_and_leaves_no_guesswork():
     learner = PollLearner()
     for _ in range(ENOUGH):
         learner.learn(2000.0, None, float("inf"), 20.0)
+        learner.learn(2000.0, None, 0.0, 20.0)
     assert learner.gap(0, 0) == 20.0
 
 

@@ -11,7 +11,7 @@ from anyio import wait_all_tasks_blocked
 
 from batch.errors import NoAnswer, RunStopped, ServiceError
 from batch.ledger.desk import open_desk
-from batch.remote import pace, upload
+from batch.remote import gate, upload
 from batch.remote.client import Client
 from batch.remote.upload import REUSE_S, Uploads
 
@@ -205,7 +205,7 @@ async def test_what_an_upload_can_be_answered(server, status, body, error):
 
 async def test_a_429_on_an_upload_is_waited_out_at_the_gate_and_fails_no_row(server, monkeypatch):
     """More often than an upload is tried: a rate limit is no failure of the row."""
-    monkeypatch.setattr(pace, "NO_HEADER_S", 0.01)
+    monkeypatch.setattr(gate, "NO_HEADER_S", 0.01)
 
     async def busy(call):
         if len(server.calls) <= upload.TRIES + 2:

@@ -8,10 +8,12 @@ import pytest
 from batch.errors import JobFailed, JobRunning, NoAnswer, RunStopped
 from batch.model import Result
 from batch.remote import client as client_module
-from batch.remote import pace, verdicts, watch
-from batch.remote.client import Client
+from batch.remote import gate as gates
+from batch.remote import verdicts, watch
+from batch.remote.client import Client, Look
 from batch.remote.history import Entry
-from batch.remote.polls import PollLearner
+from batch.remote.pace import Pace
+from batch.remote.polls import CAREFUL, PollLearner, Polls
 from batch.remote.verdicts import Completed, Denied, Gone, Running, Stop, Throttled, Trouble
 from batch.remote.watch import RECORD_S, Done, Failed, Lost, StillRunning, Watch, growing_gap
 
@@ -21,6 +23,7 @@ T0 = 1_800_000_000.0
 RESULT = Result("https://i/1", 30_000, 1.0, 20.0, 21.0)
 LOST = (Gone("HTTP 404: no such request", 404), None)
 RUNNING, DONE = (Running(), None), (Completed(), None)
+"""Verdicts, with the service's own time for the job."""
 
 
 class Job:
@@ -28,7 +31,8 @@ class Job:
 
     def __init__(self, statuses, results=(RESULT,)):
         self.now = T0
-        self.polls = PollLearner()
+        self.polls = Polls()
+        self.pace = Pace(1)
         self.statuses, self.results = list(statuses), list(results)
         self.looks = []
         self.listed = NoAnswer("the history is not reachable")
@@ -43,7 +47,8 @@ class Job:
 
     async def status(self, _request_id):
         self.looks.append(self.now - T0)
-        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        verdict, total_s = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return Look(verdict, total_s, self.now)
 
     async def look_up(self, _client, _request_id):
         if isinstance(self.listed, Exception):
@@ -71,7 +76,7 @@ def watched(monkeypatch):
 async def test_a_job_is_polled_at_the_learners_gaps_until_it_is_done(watched):
     job = Job([RUNNING, RUNNING, RUNNING, DONE])
     assert Done(RESULT) == await watched(job)
-    assert job.looks == [3.0, 6.0, 9.0, 12.0]
+    assert job.looks == [1.5, 3.0, 4.5, 6.0]
 
 
 async def test_the_waiting_ends_at_the_deadline_and_not_the_job(watched):
@@ -163,12 +168,13 @@ async def test_a_job_of_an_earlier_run_is_looked_at_at_once(watched):
 
 async def test_jobs_that_were_done_while_nobody_looked_teach_nothing(watched):
     """Sixteen found done after 2000 s must not make the next job wait 1700 s for its first look."""
-    learner = PollLearner()
+    polls = Polls()
     for _ in range(16):
         job = Job([DONE])
-        job.polls = learner
+        job.polls = polls
         await watched(job, submitted_at=T0 - 2000, at_once=True)
-    assert learner.gap(0, 0) == 3.0
+    assert polls.of("").gap(0, 0) == CAREFUL.first
+    assert polls.times == {}
 
 
 async def test_a_result_that_is_paid_is_asked_for_once_more_after_the_deadline(watched):
@@ -235,7 +241,7 @@ async def test_waiting_too_short_keeps_the_request_id(server):
 
 async def test_a_client_alone_waits_out_a_429_on_a_get(server, monkeypatch):
     """No run stands behind it to open the gate."""
-    monkeypatch.setattr(pace, "NO_HEADER_S", 0.05)
+    monkeypatch.setattr(gates, "NO_HEADER_S", 0.05)
 
     async def handle(call):
         if len(server.calls) == 1:

@@ -74,8 +74,9 @@ def test_a_picture_of_the_asked_format_is_taken(image_format):
     ],
 )
 def test_what_is_not_the_asked_picture_is_unusable_and_says_why(data, told):
-    with pytest.raises(UnusablePicture, match=told):
+    with pytest.raises(UnusablePicture, match=told) as why:
         look_at(data, "webp")
+    assert "BytesIO" not in str(why.value)
 
 
 def test_a_picture_beyond_the_byte_limit_is_unusable(monkeypatch):
@@ -117,7 +118,19 @@ def test_a_picture_is_written_where_its_row_wants_it(tmp_path):
     write(tmp_path, Target("a", "sub/folder/a.png", None), picture())
     assert files(tmp_path) == ["images/sub/folder/a.png"]
     assert (tmp_path / "images/sub/folder/a.png").read_bytes() == picture().data
-    assert (tmp_path / "images/sub/folder/a.png").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_a_picture_is_what_the_umask_says(tmp_path, mask, mode):
+    """As with any program's file; what holds prompts is its user's alone whatever it says."""
+    before = os.umask(mask)
+    try:
+        write(tmp_path, Target("a", "a.png", None), picture())
+        write_whole(tmp_path / "private", b"x", 0o600)
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("images/a.png", "private")]
+    assert modes == [mode, 0o600]
 
 
 def test_the_same_picture_again_changes_nothing(tmp_path):

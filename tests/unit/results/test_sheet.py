@@ -182,7 +182,7 @@ def test_equal_cells_are_written_once():
 def test_it_says_that_a_run_is_going_on(book, payload, folder, made):
     book.adopt(payload("a"))
     made(running=True)
-    assert "A run is going on." in folder.sheet.read_text(encoding="utf-8")
+    assert "Running, as of" in folder.sheet.read_text(encoding="utf-8")
 
 
 def test_a_disk_that_refuses_leaves_the_old_sheet(book, payload, folder, made, monkeypatch):

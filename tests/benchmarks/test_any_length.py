@@ -1,0 +1,211 @@
+"""A million rows: what planning them costs, how soon the first one leaves, and how soon a finished folder is seen to be.
+
+Each figure is told, and judged beside the least that could be done by hand with the same file in the same run: read it
+with csv, hash each row, put it into SQLite. Memory is judged as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from batch.config import LOCAL_SERVICE, RunSettings
+from batch.folder import OutputFolder
+from batch.halt import Halt
+from batch.ledger import feed
+from batch.ledger.store import Ledger
+from batch.results.report import write_report
+from batch.runner import _begin, _prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS = int(os.environ.get("ROWS", "1_000_000"))
+MEBIBYTE = 1 << 20
+KIBIBYTE = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
+
+MOST_MEMORY = 300 * MEBIBYTE
+PLAN_RATIO = 6.0
+RESUME_RATIO = 1.5
+FIRST_RATIO = 0.8
+REPORT_RATIO = 16.0
+LINKS_A_FILE = 50_000  # ext4 allows 65,000
+
+
+@dataclass
+class Spent:
+    """CPU and wall seconds, and the most memory, of one process or block."""
+
+    cpu_s: float
+    wall_s: float
+    peak: int
+
+
+def command(*args: object) -> Spent:
+    """Run the command line in a process of its own."""
+    begun = time.perf_counter()
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    child = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "batch", *map(str, args)],
+        os.environ | {"PYTHONPATH": str(Path.cwd())},
+        file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)],
+    )
+    _, status, used = os.wait4(child, 0)
+    os.close(quiet)
+    assert os.waitstatus_to_exitcode(status) == 0, args
+    return Spent(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss * KIBIBYTE)
+
+
+def by_hand(path: Path) -> float:
+    """Return the CPU seconds of a pass over the file that keeps each row and its hash."""
+    begun = time.process_time()
+    with closing(sqlite3.connect("")) as connection, path.open(newline="") as file:
+        connection.execute("CREATE TABLE rows (id TEXT, hash TEXT, cells TEXT)")
+        connection.executemany("INSERT INTO rows VALUES (?,?,?)", _hashed(csv.reader(file)))
+    return time.process_time() - begun
+
+
+def _hashed(lines: Iterator[list[str]]) -> Iterator[tuple[str, str, str]]:
+    for line in lines:
+        text = json.dumps(line)
+        yield line[0], hashlib.sha256(text.encode()).hexdigest(), text
+
+
+def with_urls(folder: Path) -> Path:
+    path = folder / "urls.csv"
+    with path.open("w") as file:
+        file.write("id,image_1,image_2,prompt\n")
+        file.writelines(
+            f"sku-{n:07},https://cdn.example.com/products/{n:07}.jpg,https://cdn.example.com/textures/{n % 40:02}.jpg,"
+            f"Apply texture {n % 40} to product {n}\n"
+            for n in range(ROWS)
+        )
+    return path
+
+
+def with_pictures(folder: Path) -> Path:
+    for n in range(400):
+        Image.new("RGB", (32, 32), (n % 256, n // 256, 9)).save(folder / f"p{n}.png")
+    for n in range(40):
+        Image.new("RGB", (32, 32), (9, n, 99)).save(folder / f"t{n}.png")
+    path = folder / "pictures.csv"
+    with path.open("w") as file:
+        file.write("id,image_1,image_2,prompt,product,texture,season,seed\n")
+        file.writelines(
+            f"p{n // 40 % 400}-t{n % 40}-{n // 16_000},p{n // 40 % 400}.png,t{n % 40}.png,"
+            f"Apply the {{texture}} texture to the {{product}} for {{season}},chair {n // 40 % 400},oak {n % 40},"
+            f"summer {n // 16_000},{n // 16_000}\n"
+            for n in range(ROWS)
+        )
+    return path
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("make", [with_urls, with_pictures])
+def test_a_plan_of_a_million_rows(tmp_path, goals, make):
+    manifest = make(tmp_path)
+    least = by_hand(manifest)
+    plan = command("plan", manifest, "--price", "0.03", "--out", tmp_path / "out")
+    what = f"plan {ROWS:,} rows, {make.__name__.replace('_', ' ')}"
+    goals.at_most(
+        f"{what}: CPU ÷ by hand",
+        plan.cpu_s / least,
+        PLAN_RATIO,
+        more=f"{plan.cpu_s:.1f} s CPU, {plan.wall_s:.1f} s wall",
+    )
+    goals.at_most(f"{what}: peak MiB", plan.peak / MEBIBYTE, MOST_MEMORY / MEBIBYTE, "{:.0f}")
+    assert goals.missed == []
+
+
+def timed(work: partial) -> tuple[object, Spent]:
+    begun, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, Spent(time.process_time() - cpu, time.perf_counter() - begun, 0)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A folder whose ledger has adopted a million rows; gives (manifest, folder, spent until the first page of jobs)."""
+    manifest, folder = with_urls(tmp_path), OutputFolder(tmp_path / "out")
+    folder.path.mkdir()
+    settings = RunSettings(folder.path, price=30_000)
+    with Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
+        drafted, _ = timed(partial(_prepare, manifest, settings, ledger, folder, Halt(), merge=None))
+        assert drafted.plan.to_send == ROWS
+
+        def first_page():
+            _begin(ledger, drafted.adopt, settings)
+            return feed.Feed().page(ledger)
+
+        page, spent = timed(first_page)
+        assert page[0].name == "sku-0000000"
+    return manifest, folder, spent
+
+
+@pytest.mark.benchmark
+def test_the_first_submit_and_a_resume_of_a_million_rows(tmp_path, begun, goals):
+    manifest, folder, first = begun
+    least = by_hand(manifest)
+    goals.at_most("first job after the plan: CPU ÷ by hand", first.cpu_s / least, FIRST_RATIO,
+                  more=f"{first.cpu_s:.1f} s CPU, {first.wall_s:.1f} s wall")  # fmt: skip
+    save_all(folder)
+    settings = RunSettings(folder.path)
+    with Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
+        pass  # looks at every page once, as the saving above was not a clean end
+    _, resume = timed(partial(resumed, manifest, settings, folder))
+    goals.at_most("resume of a finished folder: CPU ÷ by hand", resume.cpu_s / least, RESUME_RATIO,
+                  more=f"{resume.cpu_s:.1f} s CPU, {resume.wall_s:.1f} s wall")  # fmt: skip
+    with Ledger.read(folder.ledger) as ledger:
+        _, told = timed(partial(write_report, ledger, folder))
+    goals.at_most("report: CPU ÷ by hand", told.cpu_s / least, REPORT_RATIO,
+                  more=f"{told.cpu_s:.1f} s CPU, {told.wall_s:.1f} s wall")  # fmt: skip
+    assert goals.missed == []
+
+
+def resumed(manifest: Path, settings: RunSettings, folder: OutputFolder) -> None:
+    """Do what `run` does until it knows that nothing is left to do."""
+    with folder.hold(), Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
+        drafted = _prepare(manifest, settings, ledger, folder, Halt(), merge=None)
+        begun = _begin(ledger, drafted.adopt, settings)
+        assert (drafted.plan.done, begun.jobs, begun.unknown) == (ROWS, 0, 0)
+
+
+def save_all(folder: OutputFolder) -> None:
+    """Make every job saved, with its events and its picture, as a run leaves them.
+
+    A million names on disk are real; their bytes are shared, since a resume lists names and reads none.
+    """
+    with closing(sqlite3.connect(folder.ledger)) as connection, connection:
+        connection.execute("PRAGMA cache_size=-64000")
+        for event, state, cost in (("reserve", "sending", None), ("accept", "accepted", None),
+                                   ("complete", "completed", 30_000), ("keep", "saved", None)):  # fmt: skip
+            connection.execute(
+                "INSERT INTO events (job, attempt, event, state, at, cost, run_id) SELECT job, 1, ?, ?, 1.8e9, ?, 'r' FROM jobs",
+                (event, state, cost),
+            )
+        connection.execute(
+            "UPDATE jobs SET state='saved', attempts=1, request_id=printf('%08x-7ea8-46d9-961a-a064284df878', job), "
+            "cost=30000, sha256=payload_key, width=300, height=300, submitted_at=1.8e9, completed_at=1.8e9, run_id='r'"
+        )
+        connection.execute("UPDATE rows SET kept_job=job, kept_output=output")
+        connection.execute("UPDATE runs SET ended_at=started_at, exit_code=0")
+    folder.images.mkdir()
+    for first in range(0, ROWS, LINKS_A_FILE):
+        names = [folder.images / f"sku-{n:07}.webp" for n in range(first, min(first + LINKS_A_FILE, ROWS))]
+        names[0].write_bytes(b"a picture")
+        for name in names[1:]:
+            os.link(names[0], name)

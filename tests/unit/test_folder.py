@@ -1,0 +1,39 @@
+"""The output folder's lock: one holder, and a question that disturbs nobody."""
+
+import fcntl
+import os
+
+import pytest
+
+from batch import folder as folders
+from batch.errors import FolderBusy
+from batch.folder import OutputFolder
+
+
+def test_who_asks_learns_whether_it_is_held(tmp_path):
+    folder = OutputFolder(tmp_path)
+    assert not folder.is_held()
+    with folder.hold():
+        assert folder.is_held()
+        assert folder.is_held()
+    assert not folder.is_held()
+    assert not OutputFolder(tmp_path / "none").is_held()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_begins_while_somebody_asks_is_not_refused(tmp_path, monkeypatch):
+    """The lock that the question takes for an instant is waited for."""
+    asking = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(folders, "sleep", lambda _: os.close(asking))
+    with OutputFolder(tmp_path).hold():
+        assert OutputFolder(tmp_path).is_held()
+
+
+def test_a_second_holder_is_refused(tmp_path):
+    with (
+        OutputFolder(tmp_path).hold(),
+        pytest.raises(FolderBusy, match="another run holds this folder"),
+        OutputFolder(tmp_path).hold(),
+    ):
+        pass

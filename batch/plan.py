@@ -89,6 +89,8 @@ def draft(
     price = settings.price if settings.price is not None else bill.price(ledger)
     shelf = Shelf(folder.images, PREVIOUS, check)
     lying = owned.set_aside(ledger.connection, shelf.pages())
+    for name in shelf.leavings if keep else ():
+        (folder.images / name).unlink(missing_ok=True)
     if keep and (shelf.linked or lying != owned.kept_pictures(ledger)):
         with ledger.atomic():
             owned.forget_missing(ledger, lambda output: (folder.images / output).is_file())

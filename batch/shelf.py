@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 1000
+PART = (".texbatch-", ".part")
+"""How the name of a file begins and ends that is being written."""
 
 
 class Names(NamedTuple):
@@ -32,6 +34,8 @@ class Shelf:
     skip: str
     check: Callable[[], None] = lambda: None
     linked: bool = False
+    leavings: list[str] = field(default_factory=list)
+    """Half-written files of a run that was killed; they are not among the pages."""
 
     def pages(self) -> Iterator[Names]:
         """Yield what is there, in no order."""
@@ -55,6 +59,9 @@ class Shelf:
                 if name == self.skip or not (name.isascii() or _is_text(name)):
                     continue
                 plain = entry.is_file(follow_symlinks=False)
+                if plain and entry.name.startswith(PART[0]) and entry.name.endswith(PART[1]):
+                    self.leavings.append(name)
+                    continue
                 self.linked = self.linked or (not plain and entry.is_symlink())
                 yield name, plain
                 if not plain and entry.is_dir(follow_symlinks=False):

@@ -41,7 +41,7 @@ class Template:
     def render(self, values: Mapping[str, str]) -> str:
         """Put the values in; raise TemplateError for the first name that has none."""
         try:
-            return self.pattern % tuple([values[name] for name in self.names])
+            return self.pattern % tuple(map(values.__getitem__, self.names))
         except KeyError as missing:
             raise _unknown(str(missing.args[0]), values.keys()) from None
 

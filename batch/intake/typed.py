@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, cast
 
 from batch.intake.spelling import did_you_mean
@@ -25,6 +25,7 @@ _URL = r"^(?:https?://[^\s/?#]+\S*)?$"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,99}", re.ASCII)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SHOWN = 60
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def _validators() -> _Validators:
     return _Validators()
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def typed(name: str, text: str) -> Scalar | Fault:
     """Return the typed value of a parameter's text, or why it has none."""
     kind = BY_NAME[name].kind

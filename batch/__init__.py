@@ -13,12 +13,14 @@ The modules in the order a row travels:
     shelf        what lies under images/, listed
     redo         rows of a folder once more, each changed a little
     intake/      read (CSV, YAML, JSONL, Parquet, .xlsx) · expand (defaults, matrix, templates) · check every cell and picture
+    forecast     how long a run will take, before it begins
+    control      what steers its speed, from what the folder has learned
     journey      one job, start to finish: read this first
     remote/      the conversation with the service: submit, polls, pace, uploads
     results/     pictures on disk · report.csv, failures.csv, summary.json · the contact sheet, report.html
     ledger/      SQLite: the state machine of a paid job, on disk before it is needed
     folder       the output folder and its lock
-    model · parameters · config · table · log · errors    what all of them share
+    model · parameters · config · table · pillow · log · errors    what all of them share
     local/       the server that plays the service on this machine; shares only the parameters
 
 Imports point down this list. From a script or a notebook:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli.options import MICRO, Duration, Money, option
+from batch.cli.kinds import MICRO, Duration, Money
+from batch.cli.options import option
 from batch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -121,6 +121,8 @@ def committed(ledger: Ledger, cap_from: int, price: int) -> int:
 
 def already_done(ledger: Ledger) -> int:
     """Return what the selected rows' saved pictures have cost, in micro-dollars: each job once."""
+    if ledger.connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None:
+        return 0  # a first run need not look at every job
     total: int = ledger.connection.execute(
         "SELECT coalesce(sum(cost), 0) FROM jobs WHERE state='saved' AND job IN (SELECT job FROM rows WHERE selected)"
     ).fetchone()[0]

@@ -34,7 +34,7 @@ ORDER BY a, b LIMIT :page
 _WANTED = """
 SELECT DISTINCT r.job AS job, 0 AS a, r.job AS b FROM rows r JOIN jobs j USING (job)
 WHERE r.selected AND r.position IS NOT NULL AND (r.kept_job IS NOT r.job OR r.kept_output IS NOT r.output)
-  AND j.state = 'saved' AND r.job > :b
+  AND j.state = 'saved' AND r.job > :b AND EXISTS (SELECT 1 FROM events)
 ORDER BY b LIMIT :page
 """
 

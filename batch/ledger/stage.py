@@ -55,7 +55,7 @@ _INSERT = (
 
 _INSERT_FIRST = (  # both tables were empty: the row's number is its job's
     "INSERT INTO staged (number, id, derived, output, folded, asked_key, job, key, files, cells) "
-    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT coalesce(max(position), 0) + 1 FROM staged),?8,?9,?10)"
+    "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
 )
 
 _WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
@@ -80,6 +80,7 @@ class Stage:
         self.ignores_url_query = ignore_url_query
         self._keyed = partial(keyed, ignore_url_query=ignore_url_query)
         self._keep = keep
+        self._places = itertools.count(1)
         self._first = keep and _is_empty(connection, "jobs")
         self._knows_rows = not _is_empty(connection, "rows")
         connection.execute("DROP TABLE IF EXISTS temp.staged")
@@ -118,7 +119,7 @@ class Stage:
             payload.output,
             fold(payload.output),
             asked_key,
-            key,
+            next(self._places) if self._first else key,
             None if self._keep else key,
             texts_json({content: str(path) for content, path in payload.files.items()}) if self._keep else "",
             texts_json(payload.cells) if self._keep else "",

@@ -11,8 +11,6 @@ client's stack of wrappers costs more CPU than all the rest of a call (tests/ben
 
 from __future__ import annotations
 
-import json
-import ssl
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
@@ -25,10 +23,13 @@ import httpx
 from anyio import to_thread
 from yarl import URL
 
-from batch.errors import NoAnswer, NotDelivered, RunStopped, UsageError
+from batch.errors import NoAnswer, NotDelivered, RunStopped
+from batch.remote.body import LARGE, from_json, to_json
+from batch.remote.route import proxy_for, trusting
 from batch.remote.verdicts import EXCERPT, Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Mapping
 
     from batch.config import Network, Service
@@ -37,7 +38,6 @@ JSON_LIMIT = 2 * 1024 * 1024
 HISTORY_LIMIT = 16 * 1024 * 1024
 PICTURE_LIMIT = 64 * 1024 * 1024
 BASE64_LIMIT = PICTURE_LIMIT // 3 * 4 + JSON_LIMIT
-LARGE = 256 * 1024  # bytes of JSON; more are read or written in a thread, since the loop has others to hear
 
 REUSE_IDLE_S = 2.0  # a connection idle for longer may be closed by the other side just as a POST leaves
 ANSWER_S = 60.0  # the whole of one request, so that an endless answer ends; waiting for a free connection is not in it
@@ -95,7 +95,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """
         if self._session is None:  # a session belongs to the running loop
             self._session = self._open()
-        timeout, proxy = request.extensions["timeout"], _proxy(self._network, request.url)
+        timeout, proxy = (
+            request.extensions["timeout"],
+            proxy_for(self._network, request.url.scheme, request.url.host, request.url.port),
+        )
         try:
             response = await self._session.request(
                 request.method,
@@ -165,7 +168,7 @@ class Api:
     def __init__(self, service: Service, max_connections: int = CONNECTIONS) -> None:
         self.service = service
         self._stack = AsyncExitStack()
-        context = _trusting(service.network.ca_file)
+        context = trusting(service.network.ca_file)
         self._asking = httpx.Headers(HEADERS | {"x-api-key": service.api_key})
         self._sending = httpx.Headers({**self._asking, "content-type": "application/json"})
         self._secret = service.api_key.encode()
@@ -248,7 +251,7 @@ class Api:
     async def _request(
         self, method: str, url: str, body: Any, params: Mapping[str, str | int] | None, **bounds: Any
     ) -> httpx.Request:
-        content = None if body is None else await _json(body)
+        content = None if body is None else await to_json(body)
         headers = self._asking if content is None else self._sending
         try:
             return httpx.Request(
@@ -289,7 +292,7 @@ class Api:
     def _read(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
         if len(self._secret) >= SHORTEST_SECRET:  # a service may quote the key that it refuses
             data = data.replace(self._secret, b"[key]")
-        return Reply(status, headers, _parse(data), data[: EXCERPT * 4].decode("utf-8", "replace"))
+        return Reply(status, headers, from_json(data), data[: EXCERPT * 4].decode("utf-8", "replace"))
 
 
 class _border:  # noqa: N801  reads as a statement
@@ -315,47 +318,6 @@ class _border:  # noqa: N801  reads as a statement
             raise NoAnswer(f"{place}: no whole answer in time") from exc
         if isinstance(exc, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
             raise NoAnswer(f"{place}: {exc or type(exc).__name__}") from exc
-
-
-def _trusting(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as exc:
-        raise UsageError(
-            f"{ca_file}: no CA certificates can be read from it ({exc}). Check SSL_CERT_FILE."
-        ) from exc
-
-
-def _proxy(network: Network, url: httpx.URL) -> str | None:
-    proxy = network.proxies.get(url.scheme) or network.proxies.get("all")
-    if proxy is not None:
-        place = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
-        for entry in network.no_proxy:
-            name = entry.lower().lstrip(".")
-            if name in {"*", url.host, place} or url.host.endswith("." + name):
-                return None
-    return proxy
-
-
-async def _json(body: Mapping[str, Any]) -> bytes:
-    def write() -> bytes:
-        return json.dumps(body, ensure_ascii=False).encode()
-
-    texts = (text for value in body.values() for text in (value if isinstance(value, list) else [value]))
-    if sum(len(text) for text in texts if isinstance(text, str)) > LARGE:
-        return await to_thread.run_sync(write)
-    return write()
-
-
-def _parse(data: bytes) -> Any:
-    try:
-        body = json.loads(data)
-        # Half a surrogate pair can be neither stored nor sent on; most answers have no backslash to look behind.
-        if b"\\" in data and b"\\ud" in data.lower():
-            body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
-    except (ValueError, RecursionError):  # also UnicodeDecodeError
-        return None
-    return body
 
 
 def _place(request: httpx.Request) -> str:

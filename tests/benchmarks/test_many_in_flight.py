@@ -27,7 +27,9 @@ def test_five_thousand_in_flight_are_quick_and_small(tmp_path, goals):
         bare = driving.floor(service, driving.manifest(tmp_path / "bare", ROWS), ROWS)
     speed, floor = ROWS / ran.cost.wall_s, ROWS / bare.wall_s
     goals.tell(f"{ROWS} in flight, instant service: rows a second", f"{speed:.0f}", f"≥ {ROWS_A_SECOND}")
-    goals.at_least("    ÷ bare aiohttp", speed / floor, SPEED, more=f"bare aiohttp {floor:.0f} rows/s")
+    goals.at_least(
+        "    ÷ bare aiohttp", speed / floor, SPEED, more=f"bare aiohttp {floor:.0f} rows/s", slack=1.0
+    )
     more = f"{ran.counts['most_in_flight']} accepted and not fetched at the most"
     goals.at_most("    most memory, MB", ran.cost.rss_mb, MEMORY_MB, "{:.0f}", more)
     assert goals.missed == []

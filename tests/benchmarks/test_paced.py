@@ -86,12 +86,12 @@ def judge(goals, paced, name, best, *, wall, throttles):
     window_s = case.options.window_s
     what = f"{case.rows} jobs, {case.options.limits[0][1]} per {window_s:g} s, {name}"
     told = f"ideal {best:.1f} s, here {result.spent}"
-    goals.at_most(f"{what}: wall ÷ ideal", result.cost.wall_s / best, wall, "{:.3f}", told)
+    goals.at_most(f"{what}: wall ÷ ideal", result.cost.wall_s / best, wall, "{:.3f}", told, slack=0.25)
     share, most = result.throttled_per_window(window_s), max(result.counts["throttled"].values(), default=0)
     if throttles is None:
         goals.tell("    429s a window", f"{share:.1f}  most {most}")
     else:
-        goals.at_most("    429s a window", share, throttles, "{:.1f}", f"most {most}")
+        goals.at_most("    429s a window", share, throttles, "{:.1f}", f"most {most}", slack=1.0)
 
 
 def test_a_window_costs_little_but_its_wait(paced, goals):

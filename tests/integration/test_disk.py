@@ -202,7 +202,13 @@ def test_a_place_that_is_a_file_is_refused(api, pairs, out):
 def test_an_output_folder_that_vanishes_ends_the_run_and_names_what_was_accepted(api, pairs, out):
     manifest = pairs(60)
     with pytest.raises(FolderError, match="has vanished while it was in use") as gone:
-        go(api, manifest, out, listener=after("job.saved", 5, lambda: shutil.rmtree(out, ignore_errors=True)), concurrency=4)
+        go(
+            api,
+            manifest,
+            out,
+            listener=after("job.saved", 5, lambda: shutil.rmtree(out, ignore_errors=True)),
+            concurrency=4,
+        )
     assert gone.value.exit_code == 2
     assert submits(api) < 60
 

@@ -246,7 +246,7 @@ def scheduled(service, in_flight):
     return max(ends)
 
 
-@pytest.mark.parametrize("own_times", [True, False])
+@pytest.mark.parametrize("own_times", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("usual_s", "spread"), [(23.4, 0.1), (23.4, 0.3), (23.4, 0.6), (5.0, 0.3)], ids=str)
 def test_few_looks_find_a_job_soon_after_its_end(usual_s, spread, own_times):
     """Policy Q: 5.4 looks a job and a lag of 6.1 % over all shapes of job times."""

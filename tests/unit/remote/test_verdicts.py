@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batch.errors import ServiceError
 from batch.remote import verdicts
-from batch.remote.api import _parse
+from batch.remote.body import from_json
 from batch.remote.verdicts import (
     Accepted,
     Bounced,
@@ -328,7 +328,7 @@ def test_no_answer_whatsoever_raises(status, headers, body, text):
 @given(st.binary() | JSON.map(lambda body: json.dumps(body).encode()))
 def test_what_is_parsed_can_be_written_down(data):
     """Half a surrogate pair in JSON is text that no database takes."""
-    json.dumps(_parse(data), ensure_ascii=False).encode()
+    json.dumps(from_json(data), ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_what_is_parsed_can_be_written_down(data):
     ids=["a pair", "half a pair", "not UTF-8", "nothing", "too deep"],
 )
 def test_bodies_that_are_hard_to_parse(data, body):
-    assert body == _parse(data)
+    assert body == from_json(data)
 
 
 def test_a_reason_is_one_bounded_line():

@@ -19,7 +19,7 @@ from batch.folder import OutputFolder
 from batch.halt import Halt
 from batch.ledger import bill, feed
 from batch.ledger.desk import open_desk
-from batch.ledger.states import Event, State
+from batch.ledger.states import OPEN, Event, State
 from batch.ledger.store import Ledger
 from batch.remote.client import Client
 from batch.results import report
@@ -49,7 +49,7 @@ def unknown(ledger: Ledger) -> list[UnknownJob]:
     """List the unknown jobs, oldest first."""
     known = bill.price(ledger)
     found = ledger.connection.execute(
-        "SELECT job, submitted_at, estimate, error FROM jobs WHERE state=? ORDER BY submitted_at",
+        f"SELECT job, submitted_at, estimate, error FROM jobs WHERE {OPEN} AND state=? ORDER BY submitted_at",
         (State.UNKNOWN,),
     ).fetchall()
     return [

@@ -14,7 +14,7 @@ import anyio
 
 from batch import moves
 from batch.errors import NoAnswer
-from batch.ledger.states import Event, State
+from batch.ledger.states import OPEN, Event, State
 from batch.remote import history
 from batch.remote.reconcile import Absent, Found, LostSubmit, OwnRequest, Undecided, reconcile
 
@@ -185,7 +185,7 @@ def _lost(ledger: Ledger) -> list[LostSubmit]:
         for row in ledger.connection.execute(
             "SELECT j.job, j.parameters, j.sent, j.submitted_at, "
             "(SELECT max(at) FROM events e WHERE e.job = j.job AND e.event = ?) AS ended_at "
-            "FROM jobs j WHERE j.state = ? ORDER BY j.job",
+            "FROM jobs j WHERE j.state <> 'saved' AND j.state = ? ORDER BY j.job",
             (Event.LOSE, State.UNKNOWN),
         )
     ]
@@ -195,7 +195,7 @@ def _skews(ledger: Ledger) -> dict[int, float]:
     return {
         row["job"]: row["skew"]
         for row in ledger.connection.execute(
-            "SELECT job, skew FROM jobs WHERE state = ? AND skew IS NOT NULL", (State.UNKNOWN,)
+            f"SELECT job, skew FROM jobs WHERE {OPEN} AND state = ? AND skew IS NOT NULL", (State.UNKNOWN,)
         )
     }
 

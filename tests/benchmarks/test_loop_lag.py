@@ -54,5 +54,7 @@ def test_the_loop_is_seldom_late(tmp_path, goals):
     assert code == 0
     usual, last = statistics.median(late), statistics.quantiles(late, n=100)[98]
     more = f"median {usual:.1f}, most {max(late):.0f}, {len(late)} wakings"
-    goals.at_most(f"{AT_ONCE} in flight: ms the loop is late, p99", last, LATE_MS, "{:.0f}", more, slack=19.0)  # a second, on a machine with other work
+    goals.at_most(
+        f"{AT_ONCE} in flight: ms the loop is late, p99", last, LATE_MS, "{:.0f}", more, slack=19.0
+    )  # a second, on a machine with other work
     assert goals.missed == []

@@ -67,5 +67,7 @@ def cpu_us(work: Callable[[Path], int], path: Path) -> float:
 def test_a_row_costs_a_few_times_the_least(manifest, goals):
     hand, intake = cpu_us(by_hand, manifest), cpu_us(by_intake, manifest)
     more = f"{intake:.1f} µs, by hand {hand:.1f} µs"
-    goals.at_most("intake: CPU a row ÷ csv, json and sha256 by hand", intake / hand, RATIO, more=more)
+    goals.at_most(
+        "intake: CPU a row ÷ csv, json and sha256 by hand", intake / hand, RATIO, more=more, slack=0.5
+    )
     assert goals.missed == []

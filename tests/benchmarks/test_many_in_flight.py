@@ -28,8 +28,8 @@ def test_five_thousand_in_flight_are_quick_and_small(tmp_path, goals):
     speed, floor = ROWS / ran.cost.wall_s, ROWS / bare.wall_s
     goals.tell(f"{ROWS} in flight, instant service: rows a second", f"{speed:.0f}", f"≥ {ROWS_A_SECOND}")
     goals.at_least(
-        "    ÷ bare aiohttp", speed / floor, SPEED, more=f"bare aiohttp {floor:.0f} rows/s", slack=1.0
+        "    ÷ bare aiohttp", speed / floor, SPEED, more=f"bare aiohttp {floor:.0f} rows/s", slack=3.0
     )
     more = f"{ran.counts['most_in_flight']} accepted and not fetched at the most"
-    goals.at_most("    most memory, MB", ran.cost.rss_mb, MEMORY_MB, "{:.0f}", more)
+    goals.at_most("    most memory, MB", ran.cost.rss_mb, MEMORY_MB, "{:.0f}", more, slack=0.3)
     assert goals.missed == []

@@ -114,8 +114,8 @@ def test_a_request_costs_little_more_cpu_than_it_must(server, goals, in_flight):
     for client, (cpu_s, wall_s) in found.items():
         what = f"CPU ms a request, {in_flight} in flight: {client.__name__.replace('_', ' ')}"
         goals.tell(what, f"{cpu_s * 1000:.2f}  {1 / wall_s:.0f} requests/s")
-    goals.at_most("    ours ÷ aiohttp alone", cpu[ours] / cpu[aiohttp_alone], OVER_AIOHTTP)
-    goals.at_most("    ours ÷ httpx over httpx-aiohttp", cpu[ours] / cpu[httpx_aiohttp], 1.0)
+    goals.at_most("    ours ÷ aiohttp alone", cpu[ours] / cpu[aiohttp_alone], OVER_AIOHTTP, slack=1.0)
+    goals.at_most("    ours ÷ httpx over httpx-aiohttp", cpu[ours] / cpu[httpx_aiohttp], 1.0, slack=0.5)
     if in_flight >= 200:
         goals.at_most("    ours ÷ stock httpx", cpu[ours] / cpu[stock], 1.0)
     assert goals.missed == []

@@ -62,7 +62,7 @@ def test_the_wall_is_near_the_ideal(ours, goals):
     assert ours.cost.code == 0, ours.cost.told
     best = ideal.wall_s(OPTIONS, ROWS, AT_ONCE)
     more = f"ideal {best:.1f} s, here {ours.spent}"
-    goals.at_most(f"{NAME}: wall ÷ ideal", ours.cost.wall_s / best, WALL, "{:.3f}", more, slack=0.2)
+    goals.at_most(f"{NAME}: wall ÷ ideal", ours.cost.wall_s / best, WALL, "{:.3f}", more, slack=0.3)
     assert goals.missed == []
 
 

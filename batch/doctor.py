@@ -23,7 +23,7 @@ from batch.errors import EXIT_OK, EXIT_STOPPED, NoAnswer, NotDelivered, RunStopp
 from batch.ledger import probe
 from batch.remote.client import Client
 from batch.remote.history import PATH as HISTORY_PATH
-from batch.remote.verdicts import read_time
+from batch.remote.values import read_time
 from batch.work import local_service
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from batch.errors import JobFailed, MaybeBilled, RunStopped, SubmitFailed
 from batch.remote import verdicts
+from batch.remote.values import micro_dollars
 from batch.remote.verdicts import Bounced, Refused, Stop, Throttled
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def read_picture(reply: Reply, data: bytes) -> SyncResult:
         data=data,
         content_type=reply.headers.get("content-type", ""),
         request_id=request_id,
-        cost=verdicts.micro_dollars(reply.headers.get("x-cost")),
+        cost=micro_dollars(reply.headers.get("x-cost")),
         generation_s=_number(reply.headers, "x-generation-time"),
         seed=_whole(reply.headers, "x-seed-value"),
     )

@@ -32,6 +32,7 @@ from batch.remote.blocking import REQUEST_ID, SyncResult, read_picture
 from batch.remote.gate import Turn
 from batch.remote.pace import Pace
 from batch.remote.polls import CAREFUL, NEARBY, Polls
+from batch.remote.values import micro_dollars, read_time
 from batch.remote.verdicts import Completed, Throttled, Trouble
 from batch.remote.watch import Done, Failed, Lost, Watch
 
@@ -194,7 +195,7 @@ class Client:
         return reply
 
     def _compare_clocks(self, reply: verdicts.Reply) -> None:
-        date = verdicts.read_time(reply.headers.get("date"))
+        date = read_time(reply.headers.get("date"))
         if date is not None:
             self.skew = self.clock() - date
 
@@ -260,10 +261,10 @@ class Client:
         reply = await self.read(f"{self._base}/v1/get-user-credits")
         if reply.status != 200 or not isinstance(reply.body, dict):
             raise ServiceError(f"the balance cannot be read ({reply.reason})")
-        paid = verdicts.micro_dollars(reply.body.get("credits"))
+        paid = micro_dollars(reply.body.get("credits"))
         if paid is None:
             raise ServiceError("the balance cannot be read (no number)")
-        return Credits(paid, verdicts.micro_dollars(reply.body.get("free-credits")) or 0)
+        return Credits(paid, micro_dollars(reply.body.get("free-credits")) or 0)
 
 
 def poll_limits(service: Service) -> PollLimits:

@@ -18,7 +18,7 @@ import stamina
 from batch.errors import NoAnswer, RunStopped, ServiceError
 from batch.parameters import MODEL
 from batch.remote.api import HISTORY_LIMIT
-from batch.remote.verdicts import micro_dollars, read_time
+from batch.remote.values import micro_dollars, read_time
 
 if TYPE_CHECKING:
     from batch.remote.client import Client

@@ -6,19 +6,15 @@ gave, and that says "not accepted", lets a submit be repeated. Anything a gatewa
 
 from __future__ import annotations
 
-import email.utils
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from batch.errors import ServiceError
 from batch.model import Result
+from batch.remote.values import micro_dollars, read_date, read_seconds, read_time, read_wait
 
 EXCERPT = 300  # characters of a foreign answer that go into a message
-MICRO = 1_000_000  # micro-dollars in a dollar
-MOST_DOLLARS = 1_000_000_000  # more than any balance, and small enough for the ledger's 64-bit integers
 
 NOT_DELIVERED = "not_delivered"
 """The class of a submit for which no connection could be made."""
@@ -248,9 +244,9 @@ def read_result(reply: Reply) -> Result:
     return Result(
         output=_output(body),
         cost=micro_dollars(metrics.get("cost")),
-        queue_s=_seconds(metrics.get("queue_time")),
-        inference_s=_seconds(metrics.get("inference_time")),
-        total_s=_seconds(metrics.get("total_time")),
+        queue_s=read_seconds(metrics.get("queue_time")),
+        inference_s=read_seconds(metrics.get("inference_time")),
+        total_s=read_seconds(metrics.get("total_time")),
     )
 
 
@@ -268,65 +264,16 @@ def _output(body: Mapping[str, Any]) -> str:
     raise ServiceError("the service reports COMPLETED but names no output")
 
 
-def micro_dollars(value: object) -> int | None:
-    """Read dollars as the service writes them, in whole micro-dollars (None: no amount); never through a float's rounding."""
-    try:
-        amount = Decimal(str(value))
-        return int((amount * MICRO).to_integral_value()) if 0 <= amount < MOST_DOLLARS else None
-    except (InvalidOperation, ValueError):
-        return None
-
-
-def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e7 else None
-
-
 def total_time(reply: Reply) -> float | None:
     """Return the service's own time for a finished job in seconds, where a status answer names it."""
     metrics = reply.body.get("metrics") if isinstance(reply.body, Mapping) else None
-    return _seconds(metrics.get("total_time")) if isinstance(metrics, Mapping) else None
+    return read_seconds(metrics.get("total_time")) if isinstance(metrics, Mapping) else None
 
 
 def read_throttle(reply: Reply) -> Throttled:
     """Read the headers of a 429: each may be missing or unreadable, and is None then."""
     return Throttled(
         reset_at=read_time(reply.headers.get("x-rate-limit-reset-at-utc")),
-        date=_http_date(reply.headers.get("date")),
-        retry_after=_retry_after(reply.headers.get("retry-after")),
+        date=read_date(reply.headers.get("date")),
+        retry_after=read_wait(reply.headers.get("retry-after")),
     )
-
-
-def read_time(text: str | None) -> float | None:
-    """Read a time of unpublished format as epoch seconds; None when it is none that we know.
-
-    Known: ISO 8601 with or without zone (UTC), with a space for the T, epoch seconds or milliseconds, an HTTP date.
-    """
-    text = (text or "").strip()
-    try:
-        number = float(text)
-    except ValueError:
-        pass
-    else:
-        seconds = number / 1000 if number > 1e11 else number
-        return seconds if 1e8 < seconds < 1e11 else None  # neither a plain count of seconds nor infinity
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return _http_date(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _http_date(text: str | None) -> float | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _retry_after(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 86_400 else None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from batch.errors import ServiceError
 from batch.remote import verdicts
 from batch.remote.body import from_json
+from batch.remote.values import micro_dollars, read_time
 from batch.remote.verdicts import (
     Accepted,
     Bounced,
@@ -26,9 +27,7 @@ from batch.remote.verdicts import (
     Unknown,
     judge_status,
     judge_submit,
-    micro_dollars,
     read_throttle,
-    read_time,
 )
 
 HTML = "<html><body>Bad gateway</body></html>"

@@ -21,7 +21,6 @@ from anyio import CancelScope
 from batch import moves
 from batch.errors import CapReached, FolderError, NoAnswer, RunStopped, ServiceError
 from batch.ledger.states import Event, State
-from batch.ledger.store import holds
 from batch.parameters import IMAGE_PARAMETERS
 from batch.remote import verdicts
 from batch.remote.gate import Turn
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from batch.budget import Budget
     from batch.halt import Halt
     from batch.ledger.desk import Desk
+    from batch.ledger.store import Ledger
     from batch.model import Task
     from batch.parameters import Scalar
     from batch.remote.client import Client
@@ -118,11 +118,11 @@ class Journey:
         bounces = 0
         while True:
             await anyio.sleep(self.arrival.drag_s())
-            async with self.client.pace.turn(Turn.SUBMIT):
+            async with self.client.pace.turn(Turn.SUBMIT) as answered:
                 if self.halt.reason:
                     return None
                 task = replace(task, submitted_at=self.client.clock())
-                reply, task = await self._send(task, body, last=bounces >= self.retries)
+                reply, task = await self._send(task, body, answered, last=bounces >= self.retries)
             match reply:
                 case verdicts.Accepted(request_id):
                     return replace(task, state=State.ACCEPTED, request_id=request_id)
@@ -147,9 +147,9 @@ class Journey:
                     return None
 
     async def _send(
-        self, task: Task, body: dict[str, Scalar], *, last: bool
+        self, task: Task, body: dict[str, Scalar], answered: Callable[[], None], *, last: bool
     ) -> tuple[verdicts.Submission, Task]:
-        """Set the money aside, reserve, POST once, record: nothing parts these steps.
+        """Set the money aside, reserve, POST once, call `answered`, record: nothing parts these steps.
 
         The POST is bounded by the client's timeouts, and by the halt's hurry. Raises CapReached, with nothing sent.
         """
@@ -173,22 +173,31 @@ class Journey:
             )
             with self.halt.posting():
                 reply = await self.client.submit(body)
-            try:
-                if isinstance(reply, verdicts.Accepted) and await self.desk.do(holds(reply.request_id)):
-                    reply = verdicts.Unknown(
-                        "repeated_request_id", f"another row holds request {reply.request_id}", 200
-                    )
-                event, facts = moves.submitted(reply, last=last)
-                await self._move(task, event, **facts)
-            except FolderError as exc:
-                if isinstance(
-                    reply, verdicts.Accepted
-                ):  # on disk it is "sending": the history will find it, or this
-                    raise FolderError(
-                        f"{exc} The service accepted {task.name} as {reply.request_id}."
-                    ) from exc
-                raise
+            answered()
+            reply = await self._record(task, reply, last=last)
         return reply, task
+
+    async def _record(self, task: Task, reply: verdicts.Submission, *, last: bool) -> verdicts.Submission:
+        """Write down what a POST was answered; return the answer as it is to be taken."""
+
+        def record(ledger: Ledger) -> tuple[verdicts.Submission, Event, State, dict[str, Any]]:
+            taken = reply
+            if isinstance(reply, verdicts.Accepted) and ledger.holds(reply.request_id):
+                why = f"another row holds request {reply.request_id}"
+                taken = verdicts.Unknown("repeated_request_id", why, 200)
+            event, facts = moves.submitted(taken, last=last)
+            return taken, event, ledger.move(task.job, event, **facts), facts
+
+        try:
+            taken, event, state, facts = await self.desk.do(record)
+        except FolderError as exc:
+            if isinstance(
+                reply, verdicts.Accepted
+            ):  # on disk it is "sending": the history will find it, or this
+                raise FolderError(f"{exc} The service accepted {task.name} as {reply.request_id}.") from exc
+            raise
+        self._tell(task, event, state, facts)
+        return taken
 
     async def _finish(self, task: Task, *, at_once: bool) -> None:
         """Watch an accepted job to its end and keep what it gives."""
@@ -249,9 +258,12 @@ class Journey:
 
     async def _move(self, task: Task, event: Event, **facts: Any) -> State:
         state = await self.desk.do(lambda ledger: ledger.move(task.job, event, **facts))
+        self._tell(task, event, state, facts)
+        return state
+
+    def _tell(self, task: Task, event: Event, state: State, facts: dict[str, Any]) -> None:
         self.budget.moved(event, task.estimate, facts.get("cost"))
         self.tally.moved(task, event, state, facts)
-        return state
 
     @asynccontextmanager
     async def _in_flight(self) -> AsyncIterator[None]:

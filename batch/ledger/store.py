@@ -154,6 +154,11 @@ class Ledger:
         """Remember a value under a name."""
         self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
+    def holds(self, request_id: str) -> bool:
+        """Tell whether any job holds or held this request id."""
+        found = self.connection.execute("SELECT 1 FROM events WHERE request_id=? LIMIT 1", (request_id,))
+        return found.fetchone() is not None
+
     def move(self, job: int, event: Event, *, detail: str | None = None, **facts: Any) -> State:
         """Move one job by one event, with the facts that came with it, and append the event; return the new state.
 
@@ -187,18 +192,6 @@ class Ledger:
             ),
         )  # fmt: skip
         return state
-
-
-def holds(request_id: str) -> Callable[[Ledger], bool]:
-    """Return the question whether any row of a ledger holds or held this request id."""
-
-    def ask(ledger: Ledger) -> bool:
-        found = ledger.connection.execute(
-            "SELECT 1 FROM events WHERE request_id=? LIMIT 1", (request_id,)
-        ).fetchone()
-        return found is not None
-
-    return ask
 
 
 def _describe(service: str) -> str:

@@ -11,6 +11,7 @@ import itertools
 import math
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,7 +22,7 @@ from batch.remote.gate import Gate, Turn, cool_down
 from batch.remote.polls import Polls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from batch.remote.verdicts import Throttled
 
@@ -38,6 +39,7 @@ class _Waiter:
     number: int
     news: anyio.Event = field(default_factory=anyio.Event, compare=False)
     called: bool = field(default=False, compare=False)
+    gone: bool = field(default=False, compare=False)
 
 
 class Pace:
@@ -101,27 +103,21 @@ class Pace:
             self._look_again()
 
     @asynccontextmanager
-    async def turn(self, turn: Turn) -> AsyncIterator[None]:
-        """Wait until a request of this kind may go, and hold its place in the gate until it is answered."""
+    async def turn(self, turn: Turn) -> AsyncIterator[Callable[[], None]]:
+        """Wait until a request of this kind may go, and hold its place in the gate until the block ends.
+
+        The block gets a call that leaves the gate at once, for what follows once the request is answered.
+        """
         if turn is not Turn.SUBMIT and not self.gate.counts_gets:
-            yield
+            yield _nothing_held
             return
         waiter = _Waiter(turn, next(self._order))
         heapq.heappush(self._waiting, waiter)
         try:
             await self._called(waiter)
-        except BaseException:
-            if waiter.called:
-                self._leave()
-            else:
-                self._waiting.remove(waiter)
-                heapq.heapify(self._waiting)
-                self._look_again()
-            raise
-        try:
-            yield
+            yield partial(self._leave, waiter)
         finally:
-            self._leave()
+            self._leave(waiter)
 
     def throttled(self, reply: Throttled, local_now: float, *, on_get: bool = False) -> None:
         """Close the gate as the 429 says."""
@@ -188,7 +184,19 @@ class Pace:
         if self._waiting:
             self._waiting[0].news.set()
 
-    def _leave(self) -> None:
-        self._busy -= 1
-        self._call()
+    def _leave(self, waiter: _Waiter) -> None:
+        """Give back the place in the gate, or the one in the queue before it; once."""
+        if waiter.gone:
+            return
+        waiter.gone = True
+        if waiter.called:
+            self._busy -= 1
+            self._call()
+        else:
+            self._waiting.remove(waiter)
+            heapq.heapify(self._waiting)
         self._look_again()
+
+
+def _nothing_held() -> None:
+    """Leave the gate of a request that did not stand there."""

@@ -1,5 +1,7 @@
 """The waiting before the gate and for places in flight, without a real second."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -46,6 +48,14 @@ class Queue:
         self.pace.throttled(Throttled(None, None, wait_s), T0, on_get=on_get)
 
 
+@asynccontextmanager
+async def queueing(**settings):
+    """A queue before a gate; who is still in it at the end is sent away."""
+    async with anyio.create_task_group() as tasks:
+        yield Queue(tasks, **settings)
+        tasks.cancel_scope.cancel()
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Make closures so short that a test can wait for their end."""
@@ -57,19 +67,16 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_no_more_pass_at_once_than_the_gate_is_wide():
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=2)
+    async with queueing(width=2) as queue:
         for name in "abc":
             await queue.come(name)
         assert queue.inside == ["a", "b"]
         await queue.leave("a")
         assert queue.inside == ["a", "b", "c"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_result_goes_before_a_status_and_a_status_before_a_submit():
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=1)
+    async with queueing(width=1) as queue:
         await queue.come("first")
         for name, kind in [
             ("submit-1", Turn.SUBMIT),
@@ -83,24 +90,20 @@ async def test_a_result_goes_before_a_status_and_a_status_before_a_submit():
         for name in order[:-1]:
             await queue.leave(name)
         assert order == queue.inside
-        tasks.cancel_scope.cancel()
 
 
 async def test_gets_pass_freely_until_one_was_throttled(quick):
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=1, counts_gets=False)
+    async with queueing(width=1, counts_gets=False) as queue:
         await queue.come("submit")
         await queue.come("status", Turn.STATUS)
         assert queue.inside == ["submit", "status"]
         queue.close(on_get=True)
         await queue.come("later", Turn.STATUS)
         assert "later" not in queue.inside
-        tasks.cancel_scope.cancel()
 
 
 async def test_one_429_makes_everybody_wait_and_then_go_together(quick):
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks)
+    async with queueing() as queue:
         queue.close(0.05)
         for name in "abc":
             await queue.come(name)
@@ -108,13 +111,11 @@ async def test_one_429_makes_everybody_wait_and_then_go_together(quick):
         opens = queue.pace.gate.opens_at
         await anyio.sleep_until(opens + 0.02)
         assert sorted(queue.inside) == ["a", "b", "c"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_those_who_wait_for_a_place_wait_for_a_closure_that_comes_meanwhile(quick):
     """The 429 arrives while one request is under way and another stands behind it; nobody else ever moves."""
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=1)
+    async with queueing(width=1) as queue:
         await queue.come("a")
         await queue.come("b")
         queue.close(0.3)
@@ -122,12 +123,10 @@ async def test_those_who_wait_for_a_place_wait_for_a_closure_that_comes_meanwhil
         assert queue.inside == ["a"]
         await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
         assert queue.inside == ["a", "b"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_closure_that_is_extended_is_waited_out(quick):
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks)
+    async with queueing() as queue:
         queue.close(0.02)
         await queue.come("a")
         first = queue.pace.gate.opens_at
@@ -136,24 +135,20 @@ async def test_a_closure_that_is_extended_is_waited_out(quick):
         assert queue.inside == []
         await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
         assert queue.inside == ["a"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_one_that_is_cancelled_while_it_waits_frees_its_place():
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=1)
+    async with queueing(width=1) as queue:
         for name in "abc":
             await queue.come(name)
         queue.scopes["b"].cancel()
         await wait_all_tasks_blocked()
         await queue.leave("a")
         assert queue.inside == ["a", "c"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_one_that_is_cancelled_just_when_it_is_called_frees_its_place():
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks, width=1)
+    async with queueing(width=1) as queue:
         for name in "abc":
             await queue.come(name)
         queue._outs["a"].set()
@@ -164,7 +159,6 @@ async def test_one_that_is_cancelled_just_when_it_is_called_frees_its_place():
         await queue.leave("c")
         await queue.come("d")
         assert queue.inside[-1] == "d"
-        tasks.cancel_scope.cancel()
 
 
 async def test_one_that_fails_inside_frees_its_place():
@@ -174,6 +168,19 @@ async def test_one_that_fails_inside_frees_its_place():
             async with gate.turn(Turn.SUBMIT):
                 raise ZeroDivisionError
     assert gate._busy == 0
+
+
+async def test_one_that_is_answered_lets_the_next_one_in_and_keeps_no_second_place():
+    """What follows an answer, a commit, happens outside the gate; its end frees nothing once more."""
+    async with queueing(width=1) as queue:
+        async with queue.pace.turn(Turn.SUBMIT) as answered:
+            await queue.come("a")
+            assert queue.inside == []
+            answered()
+            await wait_all_tasks_blocked()
+            assert queue.inside == ["a"]
+        await queue.come("b")
+        assert queue.inside == ["a"]
 
 
 async def test_no_more_jobs_are_in_flight_than_asked():
@@ -214,8 +221,7 @@ async def test_as_many_are_prepared_as_may_be_in_flight_and_some_more():
 
 
 async def test_after_a_429_without_a_header_one_probes_and_when_it_is_taken_the_others_go(quick):
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks)
+    async with queueing() as queue:
         queue.pace.let_through(Turn.SUBMIT)
         del queue.pace.gate.width  # its own
         with queue.pace.flying():
@@ -227,19 +233,16 @@ async def test_after_a_429_without_a_header_one_probes_and_when_it_is_taken_the_
         queue.pace.let_through(Turn.SUBMIT)
         await queue.leave("a")
         assert queue.inside == ["a", "b"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_job_that_ends_under_the_ceiling_lets_the_next_one_go(quick):
-    async with anyio.create_task_group() as tasks:
-        queue = Queue(tasks)
+    async with queueing() as queue:
         queue.pace.gate.ceiling = 1.0
         with queue.pace.flying():
             await queue.come("a")
             assert queue.inside == []
         await wait_all_tasks_blocked()
         assert queue.inside == ["a"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_rate_that_a_person_gave_is_kept_without_any_429():

@@ -15,6 +15,7 @@ import os
 import secrets
 import time
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,10 +84,12 @@ def write(folder: Path, target: Target, picture: Picture) -> None:
     path = images / target.output
     try:
         _stay_inside(images, path)
-        if _holds(path, picture.sha256):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _set_aside(images, path)
+        if path.exists():
+            if _holds(path, picture.sha256):
+                return
+            _set_aside(images, path)
+        elif not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         if target.kept and target.kept != target.output and _holds(images / target.kept, target.kept_sha256):
             _set_aside(images, images / target.kept)
         write_whole(path, picture.data)
@@ -163,7 +166,9 @@ def write_whole(path: Path, data: bytes, mode: int | None = None) -> None:
 
 def _stay_inside(images: Path, path: Path) -> None:
     """Refuse a target that a symbolic link inside the folder leads out of it."""
-    if not path.parent.resolve().is_relative_to(images.resolve()):
+    below = takewhile(lambda parent: parent != images, path.parents)
+    linked = any(parent.is_symlink() for parent in below)
+    if linked and not path.parent.resolve().is_relative_to(images.resolve()):
         raise FolderError(f"{path}: a link leads out of the output folder. Remove the link.")
 
 
@@ -172,8 +177,6 @@ def _holds(path: Path, sha256: str | None) -> bool:
 
 
 def _set_aside(images: Path, path: Path) -> None:
-    if not path.exists():
-        return
     relative = path.relative_to(images)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(path.stat().st_mtime))
     place = images / PREVIOUS / relative.parent

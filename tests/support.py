@@ -8,6 +8,7 @@ import io
 import json
 import os
 import queue
+import select
 import sqlite3
 import subprocess
 import sys
@@ -175,6 +176,21 @@ def texbatch(*args: str | Path, env: Mapping[str, str], cwd: Path | None = None)
     return command
 
 
+def seen_on(terminal: int, enough: Callable[[str], bool] = lambda _: False) -> str:
+    """Read what a pseudo-terminal shows until it is enough, or until its command ends."""
+    seen = bytearray()
+    while not enough(seen.decode(errors="replace")):
+        ready, _, _ = select.select([terminal], [], [], 60)
+        try:
+            piece = os.read(terminal, 65_536) if ready else b""
+        except OSError:  # Linux: the other side is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    return seen.decode()
+
+
 def table(path: Path) -> list[dict[str, str]]:
     """Return a report or a list of failures."""
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
@@ -194,6 +210,11 @@ def statuses(out: Path) -> Counter[str]:
 
 def summary(out: Path) -> dict[str, object]:
     return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+def submits(api: LocalApi | LocalProcess) -> int:
+    """Return how many submits a server has heard."""
+    return api.stats(jobs=False)["calls"]["submit"]
 
 
 def accepted_twice(stats: Mapping[str, object]) -> list[str]:

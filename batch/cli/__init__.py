@@ -1,6 +1,6 @@
 """The command line: the only package that prints, reads the environment or asks a person.
 
-commands.py  what each command does; operators.py  those that look after an installation
+commands.py  what each command does; folders.py  those that look after a folder; operators.py  after an installation
 guard.py     the last border: errors told, the exit code
 options.py   options in common, their precedence, and the settings made of them
 edge.py      the environment: key, hosts, proxies

@@ -4,7 +4,8 @@ The modules, in the order a row meets them:
 
     manifest                                         open a file by its suffix
     text · records · table · header                  a CSV: encoding, lines, cells, names
-    values · lines · parquet                         JSONL and Parquet: typed values as a CSV has them, streamed
+    values · lines · parquet                         JSONL and Parquet: typed values as a CSV has them
+    streamed                                         what CSV, JSONL and Parquet have in common: read as a stream
     workbook · sheet_scan                            .xlsx: what Excel shows, and what its shape hides
     document · findings · axis · matrix · listing    a YAML: tree, problems, globs, combinations, rows
     own                                              texbatch's own reports, read back

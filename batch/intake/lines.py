@@ -15,59 +15,38 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batch.errors import ManifestError
-from batch.intake import own, text
-from batch.intake.columns import is_own
+from batch.intake import text
 from batch.intake.header import header_problems
 from batch.intake.records import MAX_RECORD
+from batch.intake.streamed import Streamed
 from batch.intake.typed import Fault
 from batch.intake.values import as_cell
 from batch.model import Problem, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_COLUMNS = 1000
 ONE_A_LINE = 'Write one object a line: {"image_1": "…", "image_2": "…", "prompt": "…"}.'
 
 
-class Lines:
-    """An open JSONL manifest: its columns are known, its rows are read anew by each call of `rows`."""
+class Lines(Streamed):
+    """An open JSONL manifest."""
 
     header_line = None
-    tabular = True
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         """Read the keys; raise ManifestError with everything that is wrong with them."""
-        text.check_readable(path)
-        self.path = path
-        self.defaults: Mapping[str, str] = {}
-        self._file = str(path)
+        super().__init__(path)
         self._codec = text.codec_of(path, encoding)
         try:
             seen = self._keys()
         except UnicodeError:
             raise ManifestError([text.undecodable(path, self._codec)]) from None
         names = tuple(seen)
-        self.texbatch_own = is_own(names)
-        problems = list(header_problems(self._file, tuple(name for name in names if name), seen.get))
-        self._warnings = [problem for problem in problems if problem.warning]
-        if len(problems) > len(self._warnings):
-            raise ManifestError(problems)
-        self.columns = own.kept(names) if self.texbatch_own else names
-
-    def __repr__(self) -> str:
-        return f"<Lines {self._file} with {len(self.columns)} columns>"
-
-    def note(self, _number: int, _column: str) -> str:
-        """Return nothing: a row's number already is its line."""
-        return ""
-
-    def rows(self) -> Iterator[Row | Problem]:
-        """Yield the warnings about keys, then every row and problem in the order of the file."""
-        yield from self._warnings
-        rows = self._rows()
-        yield from own.reopened(rows, self._file) if self.texbatch_own else rows
+        named = tuple(name for name in names if name)
+        self._take_columns(names, header_problems(self._file, named, seen.get))
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """Yield (number, line) of every line with any text; one that is too long is cut."""

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batch.errors import ManifestError
-from batch.intake import own, text
-from batch.intake.columns import is_own
+from batch.intake import text
 from batch.intake.header import header_problems
+from batch.intake.streamed import Streamed
 from batch.intake.typed import Fault
 from batch.intake.values import as_cell
 from batch.model import Problem, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BATCH_ROWS = 2048
@@ -29,43 +29,22 @@ INSTALL = "Run: pip install 'texbatch[parquet]'"
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 
 
-class Parquet:
-    """An open Parquet manifest: its columns are known, its rows are read anew by each call of `rows`."""
+class Parquet(Streamed):
+    """An open Parquet manifest."""
 
     header_line = None
-    tabular = True
 
     def __init__(self, path: Path) -> None:
         """Read the schema; raise ManifestError with everything that is wrong with it."""
-        text.check_readable(path)
-        self.path = path
-        self.defaults: Mapping[str, str] = {}
-        self._file = str(path)
+        super().__init__(path)
         with self._opened() as file:
             schema = file.schema_arrow
         fields = [field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)]
         self._places = [place for place, field in enumerate(schema) if field in fields]
         self._names = tuple(field.name.strip() for field in fields)
-        self.texbatch_own = is_own(self._names)
         problems = [*header_problems(self._file, self._names, _nowhere), *self._nested(fields)]
-        self._warnings = [problem for problem in problems if problem.warning]
-        if len(problems) > len(self._warnings):
-            raise ManifestError(problems)
+        self._take_columns(self._names, problems)
         self._texts = [_converter(field.type) for field in fields]
-        self.columns = own.kept(self._names) if self.texbatch_own else self._names
-
-    def __repr__(self) -> str:
-        return f"<Parquet {self._file} with {len(self.columns)} columns>"
-
-    def note(self, _number: int, _column: str) -> str:
-        """Return nothing: a row has its number and no other place."""
-        return ""
-
-    def rows(self) -> Iterator[Row | Problem]:
-        """Yield the warnings of the schema, then every row and problem in the order of the file."""
-        yield from self._warnings
-        rows = self._rows()
-        yield from own.reopened(rows, self._file) if self.texbatch_own else rows
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:

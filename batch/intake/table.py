@@ -14,57 +14,35 @@ import re
 from typing import TYPE_CHECKING
 
 from batch.errors import ManifestError
-from batch.intake import own, text
-from batch.intake.columns import ID, is_own
+from batch.intake import text
+from batch.intake.columns import ID
 from batch.intake.header import header_problems
 from batch.intake.records import Block, Cutter
+from batch.intake.streamed import Streamed
 from batch.model import Problem, Row
 from batch.parameters import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 SEPARATORS = (",", ";", "\t")
 _EXCEL_HINT = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 
-class Table:
-    """An open CSV or TSV manifest: its columns are known, its rows are read anew by each call of `rows`."""
-
-    tabular = True
+class Table(Streamed):
+    """An open CSV or TSV manifest."""
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         """Read the header; raise ManifestError with everything that is wrong with it."""
-        text.check_readable(path)
-        self.path = path
-        self.defaults: Mapping[str, str] = {}
-        self._file = str(path)
+        super().__init__(path)
         self._codec = text.codec_of(path, encoding)
         try:
             with text.open_text(path, self._codec) as stream:
                 self._read_header(stream)
         except UnicodeError:
             raise ManifestError([text.undecodable(path, self._codec)]) from None
-        self.texbatch_own = is_own(self._header)
-        problems = list(self._header_problems())
-        self._warnings = [problem for problem in problems if problem.warning]
-        if len(problems) > len(self._warnings):
-            raise ManifestError(problems)
-        self.columns = own.kept(self._header) if self.texbatch_own else self._header
-
-    def __repr__(self) -> str:
-        return f"<Table {self._file} with {len(self.columns)} columns>"
-
-    def note(self, _number: int, _column: str) -> str:
-        """Return nothing: a row's number already is its line."""
-        return ""
-
-    def rows(self) -> Iterator[Row | Problem]:
-        """Yield the warnings of the header, then every row and problem in the order of the file."""
-        yield from self._warnings
-        rows = self._rows()
-        yield from own.reopened(rows, self._file) if self.texbatch_own else rows
+        self._take_columns(self._header, self._header_problems())
 
     def _read_header(self, stream: Iterator[str]) -> None:
         cutter = Cutter(stream, self._file, ",")

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import support
+from cards import HOSTILE
 
 from batch.local import LocalApi
 
@@ -13,7 +14,6 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 
 

@@ -7,21 +7,12 @@ from pathlib import Path
 
 import pytest
 import support
+from cards import HOSTILE, card, shown
 
 from batch.folder import OutputFolder
 from batch.rebuild import rebuild
 
 pytestmark = pytest.mark.slow
-
-HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
-
-
-def shown(page):
-    return page.locator(".card .id").all_text_contents()
-
-
-def card(page, row_id):
-    return page.locator(".card", has=page.get_by_text(row_id, exact=True))
 
 
 def download(page):

@@ -3,18 +3,11 @@
 import re
 
 import pytest
+from cards import card, shown
 
 pytestmark = pytest.mark.slow
 
 CLICKABLE = "button, input, select, textarea, a[href], summary"
-
-
-def shown(page):
-    return page.locator(".card .id").all_text_contents()
-
-
-def card(page, row_id):
-    return page.locator(".card", has=page.get_by_text(row_id, exact=True))
 
 
 def names_missing(page):

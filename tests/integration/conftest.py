@@ -1,4 +1,4 @@
-"""The repository as a machine has it that runs its schedules."""
+"""A manifest and its output folder, and the repository as a machine has it that runs its schedules."""
 
 import shutil
 import sysconfig
@@ -7,8 +7,41 @@ from pathlib import Path
 import pytest
 import support
 
+from batch.remote.polls import PollLimits
+
 JOBS = Path(__file__).parents[2] / "jobs"
 SCRIPT = Path(sysconfig.get_path("scripts")) / "texbatch"
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The output folder, made by the run."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Write a manifest of so many rows, or of the rows given; gives its path."""
+
+    def write(lines, name="pairs.csv", **columns):
+        lines = support.rows(lines, **columns) if isinstance(lines, int) else lines
+        return support.write_csv(tmp_path / name, lines)
+
+    return write
+
+
+@pytest.fixture
+def manifest(pairs):
+    """A manifest of four rows."""
+    return pairs(4)
+
+
+@pytest.fixture
+def quick_polls(monkeypatch):
+    """Look at jobs more often than even a service on this machine would need."""
+    monkeypatch.setattr(
+        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
+    )
 
 
 @pytest.fixture

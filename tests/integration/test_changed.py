@@ -11,26 +11,12 @@ import time
 
 import pytest
 import support
-from support import by_id, go, rows, statuses, summary, write_csv
+from support import by_id, go, rows, statuses, submits, summary
 
 from batch.config import Reading
 from batch.runner import run
 
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return lambda lines: write_csv(tmp_path / "pairs.csv", lines)
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -14,23 +13,14 @@ from pathlib import Path
 
 import pytest
 import support
-from support import Command, environment, rows, statuses, texbatch, write_csv
+from support import Command, environment, rows, statuses, submits, texbatch, write_csv
 
 from batch.local import LocalApi
 
 
 @pytest.fixture
-def pairs(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(20))
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
+def manifest(pairs):
+    return pairs(20)
 
 
 def processor_s():
@@ -39,12 +29,12 @@ def processor_s():
     return used.ru_utime + used.ru_stime
 
 
-def test_the_same_command_again_is_quick_and_sends_nothing(api, pairs, out):
-    first = texbatch("run", pairs, "--out", out, env=environment(api))
+def test_the_same_command_again_is_quick_and_sends_nothing(api, manifest, out):
+    first = texbatch("run", manifest, "--out", out, env=environment(api))
     assert first.end() == 0, first.output
     before = api.stats(jobs=False)["calls"]
     began = processor_s()
-    again = texbatch("run", pairs, "--out", out, env=environment(api))
+    again = texbatch("run", manifest, "--out", out, env=environment(api))
     assert again.end() == 0, again.output
     assert processor_s() - began < 3  # not by the wall: this machine may be busy with something else
     assert support.summary(out)["seconds"] < 3
@@ -53,7 +43,7 @@ def test_the_same_command_again_is_quick_and_sends_nothing(api, pairs, out):
     assert "$0.60 saved by not sending again" in again.output
 
 
-def test_python_m_batch_is_texbatch(api, pairs, out):
+def test_python_m_batch_is_texbatch(api, manifest, out):
     script = subprocess.run(
         [Path(sysconfig.get_path("scripts")) / "texbatch", "run", "--help"],
         env=environment(api), capture_output=True, text=True, check=True,
@@ -63,22 +53,22 @@ def test_python_m_batch_is_texbatch(api, pairs, out):
 
 
 @pytest.mark.parametrize("options", [("-v",), ("--progress", "log")], ids=" ".join)
-def test_a_log_has_no_control_characters(api, pairs, out, options):
+def test_a_log_has_no_control_characters(api, manifest, out, options):
     api.settings(blocked_words=["oak 3"])
-    command = texbatch("run", pairs, "--out", out, *options, env=environment(api))
+    command = texbatch("run", manifest, "--out", out, *options, env=environment(api))
     assert command.end() == 1
     assert support.without_controls(command.output), repr(command.output)
 
 
-def test_verbose_says_what_happens_to_each_job(api, pairs, out):
-    command = texbatch("run", pairs, "--out", out, "-v", env=environment(api))
+def test_verbose_says_what_happens_to_each_job(api, manifest, out):
+    command = texbatch("run", manifest, "--out", out, "-v", env=environment(api))
     for event in ("accepted", "completed", "saved"):
         assert sum(f"job.{event} id=row-" in line for line in command.lines) == 20
 
 
 @pytest.mark.parametrize("options", [("-q",), ("--quiet", "-v", "--progress", "bar")], ids=" ".join)
-def test_quiet_says_nothing(api, pairs, out, options):
-    command = texbatch("run", pairs, "--out", out, *options, env=environment(api))
+def test_quiet_says_nothing(api, manifest, out, options):
+    command = texbatch("run", manifest, "--out", out, *options, env=environment(api))
     assert (command.end(), command.output) == (0, "")
 
 
@@ -88,8 +78,8 @@ def test_quiet_still_tells_errors(api, out):
     assert "missing.csv" in command.output
 
 
-def test_a_terminal_gets_a_bar(api, pairs, out):
-    shown = in_a_terminal(["run", str(pairs), "--out", str(out)], environment(api))
+def test_a_terminal_gets_a_bar(api, manifest, out):
+    shown = in_a_terminal(["run", str(manifest), "--out", str(out)], environment(api))
     assert "\r" in shown
     assert "100%" in shown
     assert "0 failed" in shown
@@ -120,35 +110,26 @@ def in_a_terminal(args, env, answer=b""):
     ) as process:  # fmt: skip
         os.close(slave)
         os.write(master, answer)
-        shown = bytearray()
-        while True:
-            ready, _, _ = select.select([master], [], [], 60)
-            try:
-                piece = os.read(master, 65_536) if ready else b""
-            except OSError:  # Linux: the other side is closed
-                break
-            if not piece:
-                break
-            shown += piece
+        shown = support.seen_on(master)
     os.close(master)
-    assert process.returncode in {0, 2}, shown.decode()
-    return shown.decode()
+    assert process.returncode in {0, 2}, shown
+    return shown
 
 
-def test_a_second_run_of_one_folder_is_told_who_holds_it(api, pairs, out):
+def test_a_second_run_of_one_folder_is_told_who_holds_it(api, manifest, out):
     api.settings(latency_s=600.0)
-    with Command("run", pairs, "--out", out, "-v", "--concurrency", "20", env=environment(api)) as first:
+    with Command("run", manifest, "--out", out, "-v", "--concurrency", "20", env=environment(api)) as first:
         assert first.hears("job.accepted", 20), first.output
-        second = texbatch("run", pairs, "--out", out, env=environment(api))
+        second = texbatch("run", manifest, "--out", out, env=environment(api))
         assert second.end() == 6, second.output
         assert f"pid {first.pid}" in second.output
     assert submits(api) == 20
 
 
-def test_a_run_can_be_looked_at_while_it_goes_on(api, pairs, out):
+def test_a_run_can_be_looked_at_while_it_goes_on(api, manifest, out):
     """`status` takes no lock, writes nothing, and tells the figures of that moment."""
     api.settings(latency_s=600.0)
-    with Command("run", pairs, "--out", out, "-v", "--concurrency", "20", env=environment(api)) as run:
+    with Command("run", manifest, "--out", out, "-v", "--concurrency", "20", env=environment(api)) as run:
         assert run.hears("job.accepted", 20), run.output
         status = texbatch("status", out, "--json", env=environment(api))
         assert status.end() == 0, status.output
@@ -159,10 +140,10 @@ def test_a_run_can_be_looked_at_while_it_goes_on(api, pairs, out):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, pairs, out, signum, code):
+def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, manifest, out, signum, code):
     """What is in flight is awaited, nothing more is sent, the report is written."""
     api.settings(latency_s=0.4)
-    with Command("run", pairs, "--out", out, "-v", "--concurrency", "4", env=environment(api)) as run:
+    with Command("run", manifest, "--out", out, "-v", "--concurrency", "4", env=environment(api)) as run:
         assert run.hears("job.accepted", 4), run.output
         assert run.signal(signum) == code, run.output
     support.assert_ledger_sound(out)
@@ -170,7 +151,7 @@ def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, pairs, out, signum,
     assert 4 <= sent < 20
     assert statuses(out) == {"saved": sent, "pending": 20 - sent}
     assert support.summary(out)["exit_code"] == code
-    assert texbatch("run", pairs, "--out", out, env=environment(api)).end() == 0
+    assert texbatch("run", manifest, "--out", out, env=environment(api)).end() == 0
     stats = api.stats()
     assert (stats["accepted"], support.accepted_twice(stats)) == (20, [])
 
@@ -180,12 +161,12 @@ def test_a_local_folder_starts_over_what_a_dead_run_left(tmp_path, out):
     support.picture(tmp_path / "chair.png", size=(64, 48))
     support.picture(tmp_path / "oak.png", "brown", (32, 32))
     lines = [line | {"image_1": "chair.png", "image_2": "oak.png"} for line in rows(6)]
-    pairs = write_csv(tmp_path / "pairs.csv", lines)
+    manifest = write_csv(tmp_path / "pairs.csv", lines)
     env = {name: value for name, value in os.environ.items() if not name.startswith("SEGMIND_")}
-    with Command("run", pairs, "--out", out, "--local", "-v", env=env) as run:
+    with Command("run", manifest, "--out", out, "--local", "-v", env=env) as run:
         assert run.hears("job.accepted", 2), run.output
         assert run.signal(signal.SIGKILL) == -signal.SIGKILL
-    again = texbatch("run", pairs, "--out", out, "--local", env=env)
+    again = texbatch("run", manifest, "--out", out, "--local", env=env)
     assert again.end() == 0, again.output
     assert statuses(out) == {"saved": 6}
     assert "simulated" in again.output
@@ -205,16 +186,16 @@ def test_the_key_is_in_nothing_that_is_written(tmp_path, out):
         ])  # fmt: skip
         support.picture(tmp_path / "chair.png")
         lines = [line | {"image_1": "chair.png"} for line in rows(12)]
-        pairs = write_csv(tmp_path / "pairs.csv", lines)
+        manifest = write_csv(tmp_path / "pairs.csv", lines)
         env = environment(api, PYTHONDEVMODE="")
         said = [
             texbatch(*args, env=env).output
             for args in [
-                ("run", pairs, "--out", out, "-v", "--settle", "0s"),
-                ("run", pairs, "--out", out, "-v", "--settle", "0s"),
+                ("run", manifest, "--out", out, "-v", "--settle", "0s"),
+                ("run", manifest, "--out", out, "-v", "--settle", "0s"),
                 ("status", out, "--json"),
-                ("plan", pairs, "--out", out),
-                ("run", pairs, "--out", out, "--local"),
+                ("plan", manifest, "--out", out),
+                ("run", manifest, "--out", out, "--local"),
             ]
         ]
     assert all(said)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import support
-from support import by_id, go, rows, statuses, summary, write_csv
+from support import by_id, go, rows, statuses, submits, summary, write_csv
 
 from batch import FolderBusy, FolderError, Listener, RunSettings, Service
 from batch.ledger import opening
@@ -21,16 +21,6 @@ from batch.ledger.bill import price
 from batch.ledger.store import Ledger
 from batch.local import LocalProcess
 from batch.remote.client import Client
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return lambda count, **columns: write_csv(tmp_path / "pairs.csv", rows(count, **columns))
 
 
 @pytest.fixture
@@ -46,10 +36,6 @@ def small_disk(tmp_path):
         pytest.skip("a file system can be mounted by root only")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
 
 
 def assert_finishes(api, manifest, out, count):

@@ -10,11 +10,6 @@ from batch import doctor
 NEVER_POSTED = {"submit": 0, "upload": 0}
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def grades(told):
     """Return what the doctor found, as {subject: (grade, rest)}."""
     lines = [line.split(maxsplit=2) for line in told.splitlines()]

@@ -23,8 +23,8 @@ print(finished.exit_code, finished.summary["saved"], finished.summary["simulated
 
 
 @pytest.fixture
-def pairs(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(6))
+def manifest(pairs):
+    return pairs(6)
 
 
 @pytest.fixture
@@ -54,23 +54,23 @@ def test_a_plain_script_needs_no_key(tmp_path):
     assert (told.stdout, told.stderr) == ("0 2 True\n", "")
 
 
-def test_a_run_prints_nothing_of_itself(api, pairs, tmp_path, capfd):
-    go(api, pairs, tmp_path / "out")
+def test_a_run_prints_nothing_of_itself(api, manifest, tmp_path, capfd):
+    go(api, manifest, tmp_path / "out")
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_notebook_has_its_event_loop_already(api, pairs, tmp_path, anyio_backend):
-    assert run(pairs, RunSettings(tmp_path / "out"), service_of(api)).exit_code == 0
+async def test_a_notebook_has_its_event_loop_already(api, manifest, tmp_path, anyio_backend):
+    assert run(manifest, RunSettings(tmp_path / "out"), service_of(api)).exit_code == 0
 
 
 @pytest.mark.anyio
-async def test_async_code_awaits_a_run(api, pairs, tmp_path):
-    end = await arun(pairs, RunSettings(tmp_path / "out"), service_of(api))
+async def test_async_code_awaits_a_run(api, manifest, tmp_path):
+    end = await arun(manifest, RunSettings(tmp_path / "out"), service_of(api))
     assert (end.exit_code, end.plan.new, end.summary["saved"]) == (0, 6, 6)
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_run_leaves_a_folder_that_goes_on(api, pairs, tmp_path):
+async def test_a_cancelled_run_leaves_a_folder_that_goes_on(api, manifest, tmp_path):
     """Cancelled by its caller, it still writes its report; nothing that was accepted is lost."""
     api.settings(latency_s=5.0)
     out = tmp_path / "out"
@@ -83,7 +83,7 @@ async def test_a_cancelled_run_leaves_a_folder_that_goes_on(api, pairs, tmp_path
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(
-            partial(arun, pairs, RunSettings(out), service_of(api), listener=Listener(progress=hear))
+            partial(arun, manifest, RunSettings(out), service_of(api), listener=Listener(progress=hear))
         )
         await accepted.wait()
         tasks.cancel_scope.cancel()
@@ -94,13 +94,13 @@ async def test_a_cancelled_run_leaves_a_folder_that_goes_on(api, pairs, tmp_path
     assert sum(bool(row["request_id"]) for row in support.report(out)) == accepted
 
 
-def test_a_listener_hears_every_step(api, pairs, tmp_path):
+def test_a_listener_hears_every_step(api, manifest, tmp_path):
     api.settings(blocked_words=["oak 2"])
     plans, heard = [], []
     listener = Listener(
         planned=lambda plan, warnings: plans.append((plan.to_send, warnings)), progress=heard.append
     )
-    go(api, pairs, tmp_path / "out", listener=listener)
+    go(api, manifest, tmp_path / "out", listener=listener)
     assert plans == [(6, ())]
     last = heard[-1]
     assert (last.total, last.ended, last.saved, last.failed, last.unknown, last.in_flight) == (
@@ -123,15 +123,15 @@ def test_a_listener_hears_every_step(api, pairs, tmp_path):
     ]
 
 
-def test_a_listener_that_raises_ends_the_run_and_loses_nothing(api, pairs, tmp_path):
+def test_a_listener_that_raises_ends_the_run_and_loses_nothing(api, manifest, tmp_path):
     def broken(progress):
         if progress.saved == 2:
             raise ZeroDivisionError
 
     with pytest.raises(BaseException) as died:  # noqa: PT011  alone, or in a group
-        go(api, pairs, tmp_path / "out", listener=Listener(progress=broken))
+        go(api, manifest, tmp_path / "out", listener=Listener(progress=broken))
     assert "ZeroDivisionError" in repr(died.value)
-    assert go(api, pairs, tmp_path / "out").exit_code == 0
+    assert go(api, manifest, tmp_path / "out").exit_code == 0
     stats = api.stats()
     assert (stats["accepted"], support.accepted_twice(stats)) == (6, [])
 

@@ -23,16 +23,6 @@ INSTANT = support.QUICK | {"latency_s": 0.0}
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return lambda count, **columns: write_csv(tmp_path / "pairs.csv", rows(count, **columns))
-
-
-@pytest.fixture
 def one_try(monkeypatch):
     """Ask a history that is out of order once, not with backoff."""
     monkeypatch.setattr("batch.remote.history.TRIES", 1)

@@ -13,13 +13,8 @@ from batch.local import LocalApi
 
 
 @pytest.fixture
-def pairs(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(6))
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
+def manifest(pairs):
+    return pairs(6)
 
 
 def log_of(text):
@@ -41,9 +36,9 @@ def figure(path, name, **labels):
 # -- --log-format json ------------------------------------------------------------------------------------------------
 
 
-def test_every_line_of_a_json_log_is_an_event_of_the_run(hosted, command, pairs, out):
+def test_every_line_of_a_json_log_is_an_event_of_the_run(hosted, command, manifest, out):
     hosted.settings(blocked_words=["oak 3"])
-    code, told, log = command("run", pairs, "--out", out, "--log-format", "json", "-v")
+    code, told, log = command("run", manifest, "--out", out, "--log-format", "json", "-v")
     lines = log_of(log)
     assert (code, told) == (1, "")
     assert {tuple(line)[:4] for line in lines} == {("ts", "level", "event", "run_id")}
@@ -56,8 +51,8 @@ def test_every_line_of_a_json_log_is_an_event_of_the_run(hosted, command, pairs,
     }  # fmt: skip
 
 
-def test_a_job_has_the_same_fields_at_every_step(hosted, command, pairs, out):
-    log = log_of(command("run", pairs, "--out", out, "--log-format", "json", "-v")[2])
+def test_a_job_has_the_same_fields_at_every_step(hosted, command, manifest, out):
+    log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "-v")[2])
     known = {row["id"]: row["request_id"] for row in support.report(out)}
     for line in log:
         if line["event"].startswith("job."):
@@ -70,26 +65,26 @@ def test_an_attempt_is_counted_where_the_ledger_counts_it(hosted, command, tmp_p
     hosted.faults(
         [{"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 0.05, "first": 1}]
     )
-    pairs = write_csv(tmp_path / "pairs.csv", rows(1))
-    log = log_of(command("run", pairs, "--out", out, "--log-format", "json", "-v")[2])
+    manifest = write_csv(tmp_path / "pairs.csv", rows(1))
+    log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "-v")[2])
     steps = [(line["event"], line["attempt"]) for line in log if line["event"].startswith("job.")]
     assert steps == [("job.throttled", 1), ("job.accepted", 2), ("job.completed", 2), ("job.saved", 2)]
     assert support.report(out)[0]["attempts"] == "2"
 
 
-def test_the_plan_and_the_end_have_the_figures(hosted, command, pairs, out):
-    log = log_of(command("run", pairs, "--out", out, "--log-format", "json", "--price", "0.03")[2])
+def test_the_plan_and_the_end_have_the_figures(hosted, command, manifest, out):
+    log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "--price", "0.03")[2])
     assert [line["event"] for line in log] == ["run.planned", "run.ended"]  # all went well: no step of a job
     assert (log[0]["rows"], log[0]["to_send"], log[0]["cost_usd"]) == (6, 6, 0.18)
     ended = {name: value for name, value in support.summary(out).items() if value is not None}
     assert ended.items() <= log[-1].items()
 
 
-def test_without_verbose_what_went_wrong_is_told_and_quiet_leaves_it(hosted, command, pairs, out):
+def test_without_verbose_what_went_wrong_is_told_and_quiet_leaves_it(hosted, command, manifest, out):
     hosted.settings(blocked_words=["oak 3"])
     for options in ([], ["-q"]):
         log = log_of(
-            command("run", pairs, "--out", out, "--retry-failed", "--log-format", "json", *options)[2]
+            command("run", manifest, "--out", out, "--retry-failed", "--log-format", "json", *options)[2]
         )
         (failed,) = [line for line in log if line["event"] == "job.failed"]
         assert (failed["id"], failed["level"], failed["error_class"]) == ("row-3", "error", "job_failed")
@@ -97,10 +92,10 @@ def test_without_verbose_what_went_wrong_is_told_and_quiet_leaves_it(hosted, com
     assert [line["event"] for line in log] == ["job.failed", "run.ended"]
 
 
-def test_progress_and_warnings_are_events_too(hosted, command, pairs, out, monkeypatch):
+def test_progress_and_warnings_are_events_too(hosted, command, manifest, out, monkeypatch):
     monkeypatch.setattr("batch.cli.progress.LOG_EVERY_S", 0.0)
     hosted.faults([{"call": "credits", "action": "status", "status": 500, "body": "no"}])
-    log = log_of(command("run", pairs, "--out", out, "--log-format", "json", "--progress", "bar")[2])
+    log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "--progress", "bar")[2])
     (warned,) = [line for line in log if line["event"] == "run.warning"]
     assert "balance could not be read" in warned["message"]
     last = [line for line in log if line["event"] == "run.progress"][-1]
@@ -115,8 +110,8 @@ def test_progress_and_warnings_are_events_too(hosted, command, pairs, out, monke
         pytest.param(["--max-cost", "1"], ["command.refused"], 2, id="settings"),
     ],
 )
-def test_a_refusal_is_told_in_the_same_format(hosted, command, pairs, out, args, events, code):
-    ended, told, log = command("run", pairs, "--out", out, "--log-format", "json", *args)
+def test_a_refusal_is_told_in_the_same_format(hosted, command, manifest, out, args, events, code):
+    ended, told, log = command("run", manifest, "--out", out, "--log-format", "json", *args)
     lines = log_of(log)
     assert (ended, told) == (code, "")
     assert [line["event"] for line in lines] == events
@@ -124,12 +119,12 @@ def test_a_refusal_is_told_in_the_same_format(hosted, command, pairs, out, args,
     assert {line["level"] for line in lines} == {"error"}
 
 
-def test_a_bug_is_told_in_the_same_format_without_the_key(hosted, command, pairs, out, monkeypatch):
+def test_a_bug_is_told_in_the_same_format_without_the_key(hosted, command, manifest, out, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError(f"ours, with {hosted.api_key}")
 
     monkeypatch.setattr("batch.runner.run", broken)
-    code, _, log = command("run", pairs, "--out", out, "--log-format", "json")
+    code, _, log = command("run", manifest, "--out", out, "--log-format", "json")
     (line,) = log_of(log)
     assert (code, line["event"], line["exit_code"]) == (70, "command.crashed", 70)
     assert "ZeroDivisionError" in line["traceback"]
@@ -137,33 +132,33 @@ def test_a_bug_is_told_in_the_same_format_without_the_key(hosted, command, pairs
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_key_that_the_service_echoes_is_masked(command, pairs, out, monkeypatch, log_format):
+def test_a_key_that_the_service_echoes_is_masked(command, manifest, out, monkeypatch, log_format):
     with LocalApi(**support.QUICK) as api:
         echo = {"error": f"key {api.api_key} is overdrawn"}
         api.faults([{"call": "submit", "action": "status", "status": 400, "body": echo}])
         for name, value in environment(api).items():
             if name.startswith("SEGMIND_"):
                 monkeypatch.setenv(name, value)
-        _, _, log = command("run", pairs, "--out", out, "-v", "--log-format", log_format)
+        _, _, log = command("run", manifest, "--out", out, "-v", "--log-format", log_format)
         assert "is overdrawn" in log
         assert api.api_key not in log
 
 
 def test_a_log_can_be_asked_for_by_the_environment_and_by_a_job_file(
-    hosted, command, pairs, out, tmp_path, monkeypatch
+    hosted, command, manifest, out, tmp_path, monkeypatch
 ):
     (tmp_path / "job.yaml").write_text(f"manifest: pairs.csv\nout: {out}\nlog-format: json\n")
     assert log_of(command("run", tmp_path / "job.yaml")[2])[-1]["event"] == "run.ended"
     monkeypatch.setenv("TEXBATCH_LOG_FORMAT", "json")
-    assert log_of(command("run", pairs, "--out", out)[2])[-1]["event"] == "run.ended"
+    assert log_of(command("run", manifest, "--out", out)[2])[-1]["event"] == "run.ended"
 
 
 # -- quiet ------------------------------------------------------------------------------------------------------------
 
 
-def test_quiet_speaks_when_rows_failed(hosted, command, pairs, out):
+def test_quiet_speaks_when_rows_failed(hosted, command, manifest, out):
     hosted.settings(blocked_words=["oak 3"])
-    code, told, why = command("run", pairs, "--out", out, "-q")
+    code, told, why = command("run", manifest, "--out", out, "-q")
     assert code == 1
     assert told.startswith("5 saved, 1 failed")
     assert "texbatch retry" in why
@@ -173,24 +168,26 @@ def test_quiet_speaks_when_rows_failed(hosted, command, pairs, out):
     ("options", "code"),
     [(["--pilot", "2"], 7), (["--max-cost", "0.06", "--price", "0.03", "--concurrency", "1"], 8)],
 )
-def test_quiet_is_silent_at_an_end_as_planned(hosted, command, pairs, out, options, code):
-    assert command("run", pairs, "--out", out, "-q", *options) == (code, "", "")
+def test_quiet_is_silent_at_an_end_as_planned(hosted, command, manifest, out, options, code):
+    assert command("run", manifest, "--out", out, "-q", *options) == (code, "", "")
 
 
 # -- --metrics-file ---------------------------------------------------------------------------------------------------
 
 
-def test_the_metrics_file_has_the_figures_of_the_end(hosted, command, pairs, out, tmp_path):
+def test_the_metrics_file_has_the_figures_of_the_end(hosted, command, manifest, out, tmp_path):
     hosted.settings(blocked_words=["oak 3"])
     prom = tmp_path / "texbatch.prom"
-    assert command("run", pairs, "--out", out, "--metrics-file", prom)[0] == 1
+    assert command("run", manifest, "--out", out, "--metrics-file", prom)[0] == 1
     assert figure(prom, "texbatch_rows", status="saved", folder=str(out)) == 5
     assert figure(prom, "texbatch_rows_with_error", error_class="job_failed") == 1
     assert figure(prom, "texbatch_spent_usd_total", simulated="false") == 0.15
     assert figure(prom, "texbatch_run_exit_code") == 1
 
 
-def test_the_metrics_file_is_written_each_minute_of_a_run(hosted, command, pairs, out, tmp_path, monkeypatch):
+def test_the_metrics_file_is_written_each_minute_of_a_run(
+    hosted, command, manifest, out, tmp_path, monkeypatch
+):
     """With a shorter minute: while jobs are in flight there is no exit code yet."""
     monkeypatch.setattr(metrics_file, "EVERY_S", 0.1)
     hosted.settings(latency_s=1.0)
@@ -202,22 +199,24 @@ def test_the_metrics_file_is_written_each_minute_of_a_run(hosted, command, pairs
         seen.append(path.read_text(encoding="utf-8"))
 
     monkeypatch.setattr(metrics_file, "write_metrics", noted)
-    assert command("run", pairs, "--out", out, "--metrics-file", tmp_path / "texbatch.prom")[0] == 0
+    assert command("run", manifest, "--out", out, "--metrics-file", tmp_path / "texbatch.prom")[0] == 0
     assert len(seen) > 3
     assert any('texbatch_jobs_in_flight{folder="' in text and "exit_code" not in text for text in seen)
     assert "exit_code" in seen[-1]
 
 
-def test_a_metrics_file_that_cannot_be_written_does_not_end_the_run(hosted, command, pairs, out, tmp_path):
-    code, _, why = command("run", pairs, "--out", out, "--metrics-file", tmp_path / "gone" / "texbatch.prom")
+def test_a_metrics_file_that_cannot_be_written_does_not_end_the_run(hosted, command, manifest, out, tmp_path):
+    code, _, why = command(
+        "run", manifest, "--out", out, "--metrics-file", tmp_path / "gone" / "texbatch.prom"
+    )
     assert code == 0
     assert why.count("--metrics-file") == 1
 
 
 def test_a_refused_run_leaves_the_figures_of_the_one_that_holds_the_folder(
-    hosted, command, pairs, out, tmp_path
+    hosted, command, manifest, out, tmp_path
 ):
     prom = tmp_path / "texbatch.prom"
     with OutputFolder(out).hold():
-        assert command("run", pairs, "--out", out, "--metrics-file", prom)[0] == 6
+        assert command("run", manifest, "--out", out, "--metrics-file", prom)[0] == 6
     assert not prom.exists()

@@ -6,38 +6,13 @@ import csv
 
 import pytest
 import support
-from support import by_id, go, report, rows, statuses, write_csv
+from support import by_id, go, report, rows, statuses, submits, write_csv
 
 from batch import RunSettings, UsageError
 from batch.config import Redo
 from batch.parameters import MAX_SEED
-from batch.remote.polls import PollLimits
 
-
-@pytest.fixture(autouse=True)
-def quick_polls(monkeypatch):
-    monkeypatch.setattr(
-        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
-    )
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    """Write a manifest of `count` rows, or of the rows given."""
-
-    def write(lines, name="pairs.csv"):
-        return write_csv(tmp_path / name, rows(lines) if isinstance(lines, int) else lines)
-
-    return write
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
+pytestmark = pytest.mark.usefixtures("quick_polls")
 
 
 def picture(out, name="row-1.webp"):

@@ -6,7 +6,7 @@ import threading
 import anyio
 import pytest
 import support
-from support import go, rows, write_csv
+from support import go
 
 from batch import Listener, refresh
 from batch.errors import FolderError
@@ -31,11 +31,6 @@ def hasty(monkeypatch):
 @pytest.fixture
 def place(tmp_path):
     return OutputFolder(tmp_path / "out")
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(4))
 
 
 def test_the_sheet_shows_a_run_in_its_middle_and_then_its_end(api, manifest, place):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import support
-from support import by_id, rows, statuses, summary, write_csv
+from support import by_id, rows, statuses, submits, summary, write_csv
 
 from batch import UsageError
 from batch.errors import FolderError
@@ -20,16 +20,6 @@ NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 def hasty(monkeypatch):
     """Let a history that is off be given up at once."""
     monkeypatch.setattr("batch.remote.history.TRIES", 1)
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(4))
 
 
 @pytest.fixture
@@ -52,10 +42,6 @@ def lost(hosted, command, manifest, out):
 def again(command, manifest, out):
     """Run the same command again; gives the exit code."""
     return lambda: command("run", manifest, "--out", out, "--settle", "0.1s")[0]
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
 
 
 def request_of(api, prompt):

@@ -6,35 +6,13 @@ import itertools
 import httpx
 import pytest
 import support
-from support import by_id, go, report, rows, statuses, summary, write_csv
+from support import by_id, go, report, rows, statuses, submits, summary
 
 from batch import FolderBusy, FolderError, Listener, ManifestError, Service, UsageError
 from batch.folder import OutputFolder
 from batch.local import LocalApi, card_for
-from batch.remote.polls import PollLimits
 
-
-@pytest.fixture(autouse=True)
-def quick_polls(monkeypatch):
-    """Look at jobs more often than even a service on this machine would need."""
-    monkeypatch.setattr(
-        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
-    )
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    """Write a manifest of `count` rows, or of the rows given."""
-
-    def write(lines, name="pairs.csv"):
-        return write_csv(tmp_path / name, rows(lines) if isinstance(lines, int) else lines)
-
-    return write
+pytestmark = pytest.mark.usefixtures("quick_polls")
 
 
 @pytest.fixture
@@ -46,10 +24,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr("batch.remote.history.TRIES", 1)
     monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
     monkeypatch.setattr("batch.remote.gate.UNREACHABLE_LONGEST_S", 0.05)
-
-
-def submits(api):
-    return api.stats(jobs=False)["calls"]["submit"]
 
 
 def gap_s(api):
@@ -679,7 +653,7 @@ def test_every_problem_is_told_before_anything_is_sent(api, pairs, out):
     assert [(problem.row, problem.column) for problem in refused.value.problems] == [
         (3, "seed"), (4, "prompt"), (5, "image_1"),
     ]  # fmt: skip
-    assert api.stats(jobs=False)["calls"]["submit"] == 0
+    assert submits(api) == 0
 
 
 # -- retry ------------------------------------------------------------------------------------------------------------

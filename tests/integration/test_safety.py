@@ -28,11 +28,6 @@ KEY = "SG_5ec4e7c0ffee5ec4"
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def keyed():
     """A server that takes one recognisable key."""
     with LocalApi(**support.QUICK, api_key=KEY) as api:

@@ -8,7 +8,7 @@ from contextlib import closing
 import httpx
 import pytest
 import support
-from support import by_id, go, rows, statuses, write_csv
+from support import by_id, go, rows, statuses, submits, write_csv
 
 from batch import Listener
 from batch.local import LocalApi, LocalProcess
@@ -16,16 +16,6 @@ from batch.local import LocalApi, LocalProcess
 LOST_AFTER = {"call": "submit", "action": "reset_after", "prompt": "oak 2", "first": 1}
 LOST_BEFORE = {"call": "submit", "action": "reset_before", "prompt": "oak 2", "first": 1}
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return write_csv(tmp_path / "pairs.csv", rows(4))
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +49,7 @@ def test_a_submit_whose_answer_was_lost_is_found_and_its_picture_fetched(api, ma
     api.faults([LOST_AFTER])
     end = go(api, manifest, out, settle_s=30.0)
     assert_all_saved(api, end, out)
-    assert api.stats(jobs=False)["calls"]["submit"] == 4
+    assert submits(api) == 4
     row = by_id(out)["row-2"]
     assert (row["attempts"], row["cost"], row["error_class"]) == ("1", "0.030000", "")
     assert support.events(out, "lose") >= 1
@@ -112,22 +102,21 @@ def test_an_uploaded_picture_is_recognised_by_the_url_it_was_sent_with(api, tmp_
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
 
-@pytest.mark.parametrize("key", ["data", "requests", "payload.history.items"])
-def test_the_list_is_found_under_whatever_key_it_has(api, manifest, out, key):
-    api.settings(history_list_key=key)
-    api.faults([LOST_AFTER])
-    assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
-
-
-@pytest.mark.parametrize("style", ["strings", "json_text"])
-def test_inputs_told_in_another_type_are_recognised(api, manifest, out, style):
-    api.settings(history_body=style)
-    api.faults([LOST_AFTER])
-    assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
-
-
-def test_a_request_that_is_listed_once_for_each_output_is_one_request(api, manifest, out):
-    api.settings(history_copies=3)
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param({"history_list_key": "data"}, id="its list under data"),
+        pytest.param({"history_list_key": "requests"}, id="its list under requests"),
+        pytest.param({"history_list_key": "payload.history.items"}, id="its list deep inside"),
+        pytest.param({"history_body": "strings"}, id="numbers as text"),
+        pytest.param({"history_body": "json_text"}, id="inputs as JSON in a text"),
+        pytest.param({"history_copies": 3}, id="a request once for each output"),
+        pytest.param({"clock_skew_s": -3000.0}, id="a clock that is behind"),
+        pytest.param({"clock_skew_s": 3000.0}, id="a clock that is ahead"),
+    ],
+)
+def test_a_lost_submit_is_found_in_whatever_way_the_history_tells_it(api, manifest, out, ways):
+    api.settings(**ways)
     api.faults([LOST_AFTER])
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
@@ -141,13 +130,6 @@ def test_a_row_beyond_the_first_page_is_found(api, manifest, out, monkeypatch):
     assert (end.exit_code, statuses(out)) == (0, {"saved": 10})
     assert api.stats(jobs=False)["calls"]["history"] >= 4
     assert_each_accepted_once(api, 10)
-
-
-@pytest.mark.parametrize("skew_s", [-3000.0, 3000.0])
-def test_a_service_whose_clock_is_off_finds_its_own_requests(api, manifest, out, skew_s):
-    api.settings(clock_skew_s=skew_s)
-    api.faults([LOST_AFTER])
-    assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
 
 def test_a_record_that_expired_is_fetched_from_the_url_the_history_gives(api, manifest, out):
@@ -267,7 +249,7 @@ def test_a_service_that_rewrites_what_it_was_sent_leaves_it_to_a_person(
     assert (end.exit_code, statuses(out)) == (4, {"saved": 3, "unknown": 1})
     assert "does not show requests as they were sent" in end.unsettled
     assert go(api, manifest, out, settle_s=0.2).exit_code == 4
-    assert api.stats(jobs=False)["calls"]["submit"] == 4
+    assert submits(api) == 4
 
 
 def test_a_first_run_whose_submits_were_all_lost_is_not_sent_again_by_a_rewriting_service(
@@ -337,7 +319,7 @@ def test_without_a_history_the_row_stays_unknown_until_there_is_one(api, manifes
     assert (end.exit_code, statuses(out)) == (4, {"saved": 3, "unknown": 1})
     assert end.unsettled
     assert end.stopped is None
-    assert api.stats(jobs=False)["calls"]["submit"] == 4
+    assert submits(api) == 4
     assert end.summary["at_risk_usd"] == 0.03
     api.faults([])
     assert_all_saved(api, go(api, manifest, out, settle_s=0.1), out)
@@ -381,7 +363,7 @@ def test_the_row_that_a_killed_run_was_sending_is_found(api, manifest, out):
     kill_while_sending(api, manifest, out)
     api.faults([])
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
-    assert api.stats(jobs=False)["calls"]["submit"] == 4
+    assert submits(api) == 4
 
 
 def test_the_row_that_a_killed_run_was_sending_is_not_sent_before_the_history_can_be_read(api, manifest, out):
@@ -391,7 +373,7 @@ def test_the_row_that_a_killed_run_was_sending_is_not_sent_before_the_history_ca
     assert go(api, manifest, out, settle_s=0.1, retry_failed=True).exit_code == 4
     api.faults([])
     assert_all_saved(api, go(api, manifest, out, settle_s=0.1), out)
-    assert api.stats(jobs=False)["calls"]["submit"] == 4
+    assert submits(api) == 4
 
 
 def test_an_unknown_row_that_left_the_manifest_is_settled_all_the_same(api, manifest, out):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from support import go, rows, write_csv
+from support import go
 
 from batch.cli.commands import texbatch
 from batch.config import Rate
@@ -12,16 +12,6 @@ from batch.control import read_learned
 from batch.ledger.store import Ledger
 from batch.local import LocalApi
 from batch.remote.gate import Gate
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return lambda number, first=0: write_csv(tmp_path / f"pairs{first}.csv", rows(number, first=first))
 
 
 def learned(out):
@@ -72,7 +62,7 @@ def test_that_gets_count_is_written_down_and_the_next_run_begins_with_it(api, pa
         "__init__",
         lambda self, *args: init(self, *args) or gates.append((self, self.counts_gets, self.limit)),
     )
-    assert go(api, pairs(12, first=20), out).exit_code == 0
+    assert go(api, pairs(12, "more.csv", first=20), out).exit_code == 0
     ((_, counts_gets, limit),) = gates
     assert counts_gets
     assert limit is not None
@@ -106,7 +96,7 @@ def test_plan_tells_the_time_at_the_published_limits_then_at_the_one_that_was_me
     )
     assert told("--rate", "100/1m") == "Takes 4 min 21 s … 6 min 25 s."
     api.settings(rate_limit=10, rate_window_s=1.0, latency_s=0.2)
-    assert go(api, pairs(30, first=1000), out).exit_code == 0
+    assert go(api, pairs(30, "more.csv", first=1000), out).exit_code == 0
     assert "Free" not in told()
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 import support
-from support import by_id, go, rows, statuses, summary, write_csv
+from support import by_id, go, rows, statuses, submits, summary, write_csv
 
 from batch import Listener
 from batch.local import LocalApi
@@ -27,11 +27,6 @@ SIGNALS = [
 def server():
     with LocalApi(**support.QUICK) as api:
         yield api
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -79,10 +74,6 @@ def ends_within(seconds, at_least=0.0):
     yield
     took = time.monotonic() - began
     assert at_least <= took < seconds
-
-
-def submits(server):
-    return server.stats(jobs=False)["calls"]["submit"]
 
 
 def last_run(out):
@@ -177,22 +168,17 @@ def test_a_signal_does_not_wait_for_a_history_that_hangs(server, start, out):
 
 
 @pytest.mark.slow
-def test_a_signal_does_not_wait_for_a_balance_that_hangs(server, start, out):
-    server.faults([{"call": "credits", "action": "no_answer"}])
-    command = start(3)
-    assert command.sees(lambda: server.stats(jobs=False)["calls"]["credits"] > 0), command.output
-    with ends_within(15):
-        assert command.signal(signal.SIGINT) == 130
-    assert (submits(server), statuses(out)) == (0, {"pending": 3})
-
-
-@pytest.mark.slow
-def test_a_signal_does_not_wait_for_an_upload_that_hangs(server, tmp_path, start, goes_on, out):
+@pytest.mark.parametrize(
+    "call", [pytest.param("credits", id="the balance"), pytest.param("upload", id="an upload")]
+)
+def test_a_signal_does_not_wait_for_what_hangs_before_the_first_submit(
+    server, tmp_path, start, goes_on, out, call
+):
     support.picture(tmp_path / "chair.png")
     write_csv(tmp_path / "pairs.csv", [line | {"image_1": "chair.png"} for line in rows(4)])
-    server.faults([{"call": "upload", "action": "no_answer"}])
+    server.faults([{"call": call, "action": "no_answer"}])
     command = start(4)
-    assert command.sees(lambda: server.stats(jobs=False)["calls"]["upload"] > 0), command.output
+    assert command.sees(lambda: server.stats(jobs=False)["calls"][call] > 0), command.output
     with ends_within(15):
         assert command.signal(signal.SIGINT) == 130
     assert (submits(server), statuses(out)) == (0, {"pending": 4})

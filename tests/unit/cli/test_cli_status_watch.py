@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 import termios
@@ -149,10 +148,10 @@ def test_a_terminal_sees_one_picture_drawn_anew_until_the_run_ends(running, tmp_
         args, stdin=slave, stdout=slave, stderr=slave, env=os.environ | {"TERM": "xterm"}
     ) as process:
         os.close(slave)
-        seen = _until(master, lambda text: text.count("of 5 saved") >= 2)
+        seen = support.seen_on(master, lambda text: text.count("of 5 saved") >= 2)
         with running.ledger.atomic() as connection:
             connection.execute(ENDS, (now, 7))
-        seen += _until(master, lambda _: False)
+        seen += support.seen_on(master)
         assert process.wait(20) == 0
     os.close(master)
     first, *others = re.split(r"\x1b\[(\d+)F\x1b\[J", seen)
@@ -164,21 +163,6 @@ def test_a_terminal_sees_one_picture_drawn_anew_until_the_run_ends(running, tmp_
     assert "exit code 7" in others[-1]
     assert support.without_controls(others[-1].replace("\r", ""))
     assert max(map(len, seen.splitlines())) <= 80
-
-
-def _until(master, enough):
-    """Read what the terminal shows until it is enough, or until its command ends."""
-    shown = ""
-    while not enough(shown):
-        ready, _, _ = select.select([master], [], [], 30)
-        try:
-            piece = os.read(master, 65_536) if ready else b""
-        except OSError:  # Linux: the other side is closed
-            break
-        if not piece:
-            break
-        shown += piece.decode()
-    return shown
 
 
 def test_a_folder_that_a_run_holds_is_waited_for_though_its_line_is_not_there_yet(book, payload, shown_of):

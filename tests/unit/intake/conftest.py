@@ -1,4 +1,4 @@
-"""A small shop of real pictures, and manifests read from text."""
+"""A small shop of real pictures, and manifests and job files from text."""
 
 from __future__ import annotations
 
@@ -46,3 +46,15 @@ def read_yaml(shop: Path) -> Callable[..., Reading]:
         return read(shop / "catalog.yaml", **options)
 
     return reader
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a job file; gives its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "nightly.yaml"
+        path.write_text(text)
+        return path
+
+    return write

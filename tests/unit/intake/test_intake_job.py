@@ -10,15 +10,8 @@ from batch.intake import is_job_file, read_job_file
 ALLOWED = ("concurrency", "max-cost", "job-timeout", "only", "local", "aspect-ratio", "yes")
 
 
-def job(folder, text: str):
-    path = folder / "nightly.yaml"
-    path.write_text(text)
-    return path
-
-
-def test_options_stay_text_and_flags(tmp_path):
+def test_options_stay_text_and_flags(tmp_path, job):
     path = job(
-        tmp_path,
         "manifest: data/pairs.csv\nconcurrency: 008\nmax_cost: 1.50\njob-timeout: 15m\nonly: [a, 007]\nlocal: true\n"
         "aspect-ratio: 4:5\nyes: 'true'\n",
     )
@@ -30,8 +23,8 @@ def test_options_stay_text_and_flags(tmp_path):
     }  # fmt: skip
 
 
-def test_null_is_not_given(tmp_path):
-    assert read_job_file(job(tmp_path, "manifest: a.csv\nonly:\n"), ALLOWED).options == {}
+def test_null_is_not_given(job):
+    assert read_job_file(job("manifest: a.csv\nonly:\n"), ALLOWED).options == {}
 
 
 @pytest.mark.parametrize(
@@ -48,8 +41,8 @@ def test_null_is_not_given(tmp_path):
         pytest.param("manifest: a.csv\nx: [\n", ["3: is no valid YAML"], id="no YAML"),
     ],
 )  # fmt: skip
-def test_problems_are_told_together(tmp_path, text, starts):
-    path = job(tmp_path, text)
+def test_problems_are_told_together(job, text, starts):
+    path = job(text)
     with pytest.raises(ManifestError) as caught:
         read_job_file(path, ALLOWED)
     for start, problem in zip(starts, caught.value.problems, strict=True):

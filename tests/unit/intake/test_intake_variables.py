@@ -58,15 +58,8 @@ def test_a_harmless_name_is_no_secret(name):
     assert expand_variables(f"${{{name}}}", {name: "x"}) == "x"
 
 
-def job(folder, text):
-    path = folder / "nightly.yaml"
-    path.write_text(text)
-    return path
-
-
-def test_every_value_of_a_job_file_may_hold_variables(tmp_path):
+def test_every_value_of_a_job_file_may_hold_variables(job):
     path = job(
-        tmp_path,
         'manifest: ${HERE}/pairs.csv\nout: "${HERE}/out"\nonly: ["${A:-a}", b]\nquiet: ${QUIET:-true}\n'
         "max-cost: ${NOWHERE:-}\nprompt: '${EMPTY}'\n",
     )
@@ -75,10 +68,8 @@ def test_every_value_of_a_job_file_may_hold_variables(tmp_path):
     assert read.options == {"out": "/srv/out", "only": ("a", "b"), "quiet": True, "prompt": ""}
 
 
-def test_all_problems_are_told_with_their_lines(tmp_path):
-    path = job(
-        tmp_path, 'manifest: ${GONE}\nout: ${A_TOKEN}\nonly: [a, "${B}"]\nmaxcost: 1\nmax-cost: ${C:-1}\n'
-    )
+def test_all_problems_are_told_with_their_lines(job):
+    path = job('manifest: ${GONE}\nout: ${A_TOKEN}\nonly: [a, "${B}"]\nmaxcost: 1\nmax-cost: ${C:-1}\n')
     with pytest.raises(ManifestError) as caught:
         read_job_file(path, ALLOWED, {})
     starts = ["1:manifest: the variable GONE is not set.", "2:out: ${A_TOKEN} looks like a secret", "3:only: the variable B",
@@ -87,6 +78,6 @@ def test_all_problems_are_told_with_their_lines(tmp_path):
         assert str(problem).startswith(f"{path}:{start}")
 
 
-def test_without_an_environment_nothing_is_set(tmp_path):
+def test_without_an_environment_nothing_is_set(job):
     with pytest.raises(ManifestError, match="HOME is not set"):
-        read_job_file(job(tmp_path, "manifest: ${HOME}/pairs.csv\n"), ALLOWED)
+        read_job_file(job("manifest: ${HOME}/pairs.csv\n"), ALLOWED)

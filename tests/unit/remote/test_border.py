@@ -33,31 +33,6 @@ async def finish(call):
     call.finish()
 
 
-async def half_a_head(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ncontent-le")
-    call.finish()
-
-
-async def half_a_head_then_reset(call):
-    await call.send(b"HTTP/1.1 200 OK\r\n")
-    call.reset()
-
-
-async def no_http(call):
-    await call.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-    call.finish()
-
-
-async def truncated(call):
-    await call.send(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"request_id"')
-    call.finish()
-
-
-async def truncated_chunks(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n")
-    call.finish()
-
-
 async def broken_gzip(call):
     await call.answer(200, b"this is no gzip", content_encoding="gzip")
 
@@ -66,26 +41,11 @@ async def silence(call):
     await asyncio.sleep(30)
 
 
-async def stalls_in_the_body(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
-    await asyncio.sleep(30)
-
-
 async def endless(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    await call.send(CHUNKED)
     while True:
         await call.send(b"1\r\n \r\n")
         await asyncio.sleep(0.02)
-
-
-async def no_chunks(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
-    call.finish()
-
-
-async def cut_after_the_body_began(call):
-    await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
-    call.reset()
 
 
 async def too_large(call):
@@ -96,11 +56,31 @@ async def bomb(call):
     await call.answer(200, gzip.compress(b" " * 50_000_000), content_encoding="gzip")
 
 
+def after(data, end, name):
+    """Send these bytes, then do what `end` does."""
+
+    async def lose(call):
+        await call.send(data)
+        await end(call)
+
+    return pytest.param(lose, id=name)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+LONGER = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"
 LOST = [
-    reset, finish, half_a_head, half_a_head_then_reset, no_http, truncated, cut_after_the_body_began,
-    truncated_chunks, no_chunks, broken_gzip,
-]  # fmt: skip
-SLOW = [silence, stalls_in_the_body, endless]
+    reset,
+    finish,
+    after(b"HTTP/1.1 200 OK\r\ncontent-le", finish, "half a head"),
+    after(b"HTTP/1.1 200 OK\r\n", reset, "half a head, then a reset"),
+    after(b"SSH-2.0-OpenSSH_9.6\r\n\r\n", finish, "no HTTP"),
+    after(LONGER + b'"request_id"', finish, "truncated"),
+    after(LONGER, reset, "cut after the body began"),
+    after(CHUNKED + b"5\r\n12345\r\n", finish, "truncated chunks"),
+    after(CHUNKED + b"2\r\n{}\r\nzz\r\n", finish, "no chunks"),
+    broken_gzip,
+]
+SLOW = [silence, after(LONGER, silence, "stalls in the body"), endless]
 
 
 @pytest.fixture

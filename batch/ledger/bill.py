@@ -23,6 +23,9 @@ MICRO = 1_000_000
 
 TOP_ERRORS = 10
 
+RECENT = 20
+"""Bills from which the next one is expected: the largest of them, since one job may have been free or small."""
+
 _STANDS = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN '{State.COMPLETED}' ELSE j.state END"
 """A row's state: the job's, save that a saved job's picture may not lie there for this row yet."""
 
@@ -81,11 +84,15 @@ def columns(ledger: Ledger) -> list[str]:
 
 
 def price(ledger: Ledger) -> int | None:
-    """Return what a job last cost in this folder, in micro-dollars, or None."""
-    row = ledger.connection.execute(
-        "SELECT cost FROM events WHERE seq = (SELECT max(seq) FROM events WHERE cost IS NOT NULL)"
-    ).fetchone()
-    return row["cost"] if row else None
+    """Return the most that one of the RECENT last jobs of this folder has cost, in micro-dollars.
+
+    None when no bill named anything yet: that all were free so far says nothing of the next one.
+    """
+    most: int | None = ledger.connection.execute(
+        "SELECT max(cost) FROM (SELECT cost FROM events WHERE cost IS NOT NULL ORDER BY seq DESC LIMIT ?)",
+        (RECENT,),
+    ).fetchone()[0]
+    return most or None
 
 
 def spent(ledger: Ledger) -> int:

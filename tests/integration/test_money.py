@@ -97,6 +97,17 @@ def test_what_was_unknown_before_counts_against_the_cap(pairs, out, one_try):
         assert (accepted(api), billed(api)) == (5, 5 * PRICE)
 
 
+def test_a_job_that_was_free_does_not_open_the_purse(pairs, out):
+    """The folder's last job cost nothing: the next ones are still set aside at what the others cost."""
+    with LocalApi(**INSTANT) as api:
+        go(api, pairs(3), out)
+        api.settings(price_usd=0.0)
+        go(api, pairs(4), out)
+        api.settings(price_usd=PRICE / 1e6, latency_s=0.2)
+        end = go(api, pairs(40), out, max_cost=2 * PRICE, concurrency=20)
+        assert (end.exit_code, accepted(api), billed(api)) == (8, 4 + 2, 5 * PRICE)
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["with an estimate", "sent at an unknown price"])
 def test_what_was_in_flight_before_counts_once(pairs, out, known):
     """Three jobs of the first run are billed in the second; two new ones fit beside them under 5 x $0.03."""

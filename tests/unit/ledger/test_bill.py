@@ -44,7 +44,23 @@ def test_what_was_paid_stays_on_the_bill_whatever_became_of_it(book, payload):
     book.adopt(payload("a", prompt="3"))
     book.bring("a", State.COMPLETED, cost=10_000)
     assert bill.spent(book.ledger) == 60_000
-    assert bill.price(book.ledger) == 10_000
+
+
+def billed(book, payload, *costs):
+    book.adopt(*(payload(f"{n}", prompt=f"{n}") for n, _ in enumerate(costs)))
+    for n, cost in enumerate(costs):
+        book.bring(f"{n}", State.COMPLETED, cost=cost)
+
+
+def test_the_next_job_is_expected_to_cost_as_much_as_the_dearest_of_the_last_ones(book, payload):
+    """One that was free, or cheap, says nothing of the next."""
+    billed(book, payload, 50_000, *(bill.RECENT - 3) * [20_000], 30_000, 10_000, 0)
+    assert bill.price(book.ledger) == 30_000
+
+
+def test_that_jobs_were_free_is_no_price(book, payload):
+    billed(book, payload, 0, 0)
+    assert bill.price(book.ledger) is None
 
 
 def test_a_retry_adds_to_the_bill(book, payload):

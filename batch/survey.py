@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,23 @@ if TYPE_CHECKING:
     from batch.model import Payload
 
 MOST_PROBLEMS = 10_000
+"""Kept of errors, and as many of warnings: however many of these there are, they hide no error."""
 
 
 @dataclass
 class Survey:
-    """What one pass over a manifest found; `dropped` problems beyond MOST_PROBLEMS are only counted."""
+    """What one pass over a manifest found; `dropped` errors beyond MOST_PROBLEMS are only counted."""
 
     columns: tuple[str, ...] = ()
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     dropped: int = 0
+    _noted: Counter[bool] = field(default_factory=Counter)
 
     def note(self, problem: Problem) -> None:
         """Take in one problem."""
-        if len(self.problems) < MOST_PROBLEMS:
+        self._noted[problem.warning] += 1
+        if self._noted[problem.warning] <= MOST_PROBLEMS:
             self.problems.append(problem)
         else:
             self.dropped += not problem.warning

@@ -16,7 +16,7 @@ from batch import moves
 from batch.errors import NoAnswer
 from batch.ledger.states import OPEN, Event, State
 from batch.remote import history
-from batch.remote.reconcile import Absent, Found, LostSubmit, OwnRequest, Undecided, reconcile
+from batch.remote.reconcile import LOOK_BACK_S, Absent, Found, LostSubmit, OwnRequest, Undecided, reconcile
 
 if TYPE_CHECKING:
     import sqlite3
@@ -127,7 +127,7 @@ class Settling:
         since = min(submit.reserved_at for submit in lost)
         own = await self._desk.do(lambda ledger: _own(ledger, since - DAY_S))
         try:
-            listing = await history.read_back(self._client, since)
+            listing = await history.read_back(self._client, since - LOOK_BACK_S)
         except NoAnswer as exc:
             self.trouble = str(exc)
             return []
@@ -208,25 +208,26 @@ def _by_its_own_clock(sent: Sent, skew_then: float | None, skew_now: float | Non
 
 
 def _own(ledger: Ledger, since: float) -> list[tuple[OwnRequest, float | None]]:
-    """Return every request id this folder holds or held, accepted or found since then, with our clock's skew then.
+    """Return every request id this folder holds or held of which something was noted since then, with our clock's skew.
 
-    What was sent is known of the request a job holds now.
+    What was sent is known of the request a job holds now. When it was accepted is what that event says; one that the
+    history found was sent when its job says; of one that was found and then replaced nobody knows.
     """
     return [
         (
             OwnRequest(
                 row["request_id"],
-                row["at"],
-                _body(row) if row["request_id"] == row["current"] else None,
-                row["submitted_at"] if row["request_id"] == row["current"] else None,
+                next((at for at in (row["accepted_at"], row["submitted_at"]) if at is not None), 0.0),
+                None if row["submitted_at"] is None else _body(row),
+                row["submitted_at"],
             ),
             row["skew"],
         )
         for row in ledger.connection.execute(
-            "SELECT e.request_id, min(e.at) AS at, j.parameters, j.sent, j.submitted_at, j.skew, "
-            "j.request_id AS current "
+            "SELECT e.request_id, min(CASE WHEN e.event = ? THEN e.at END) AS accepted_at, j.parameters, j.sent, "
+            "CASE WHEN j.request_id = e.request_id THEN j.submitted_at END AS submitted_at, j.skew "
             "FROM events e JOIN jobs j USING (job) WHERE e.request_id IS NOT NULL AND e.at >= ? GROUP BY e.request_id",
-            (since,),
+            (Event.ACCEPT, since),
         )
     ]
 

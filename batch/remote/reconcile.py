@@ -5,8 +5,9 @@ what we sent on the keys we sent, and whose id no other row holds. Each listed r
 
 Absent, and only then is it sent again: ALL of
   settled   `settle_s` has passed since the POST ended, so a late row has had its time;
-  complete  every page back to the reserve was read;
-  current   every request of ours that was accepted since the reserve is listed already, else the history lags;
+  complete  every page back to LOOK_BACK_S before the reserve was read;
+  current   every request of ours that was accepted since then is listed already, else the history lags: those from
+            before the reserve count too, since nothing may have been accepted after it;
   trusted   where the history lists any request of ours, one of them at least would be found by this very rule, else the
             service rewrites what it was sent, or tells times of an unknown zone, and the comparison proves nothing;
   alone     no unclaimed request lies in the window, except ones that differ in prompt, seed or pictures; where no
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 DOUBT_S = 5.0  # how far our clock and the service's may disagree when the answers carry a date
 DOUBT_WITHOUT_DATE_S = 65.0
+
+LOOK_BACK_S = 600.0
+"""How long before a lost submit the history is read: requests of that time show whether it lags."""
 
 TELLING = ("prompt", "seed", *IMAGE_PARAMETERS)
 """Keys that tell two requests apart whatever else the service rewrites."""
@@ -144,8 +148,10 @@ def _absent(
     if not listing.complete:
         return Undecided(job, "the history does not reach back to it", waiting=False)
     since = min(submit.reserved_at, submit.ended_at)  # a clock that was put right may have turned them round
-    if any(request.accepted_at > since and request.request_id not in listed for request in own):
-        return Undecided(job, "the history lags: later requests are not listed yet", waiting=True)
+    if any(request.accepted_at > since - LOOK_BACK_S and request.request_id not in listed for request in own):
+        return Undecided(
+            job, "the history lags: requests that were accepted are not listed yet", waiting=True
+        )
     if vouched is False:
         return Undecided(job, "the history does not show requests as they were sent", waiting=False)
     opened = _opened(submit.reserved_at, listing)

@@ -232,6 +232,11 @@ def test_current_a_request_accepted_while_the_post_was_under_way_must_be_listed_
     assert word(decide(held=[own("s", accepted=T + 1.0, seed=8)])[1]) == "later"
 
 
+def test_current_a_request_accepted_shortly_before_must_be_listed_too():
+    """Nothing need have been accepted since: that a history lags shows in those of before."""
+    assert word(decide(held=[own("s", accepted=T - 599.0, seed=8)])[1]) == "later"
+
+
 def test_current_a_request_of_long_before_need_not_be_listed():
     assert word(decide(held=[own("s", accepted=T - 3600.0, seed=8)])[1]) == "absent"
 

@@ -6,7 +6,7 @@ before and has not changed since is not read again: its rows are in the ledger (
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,8 @@ def draft(
     shelf = Shelf(folder.images, PREVIOUS, check)
     lying = owned.set_aside(ledger.connection, shelf.pages())
     for name in shelf.leavings if keep else ():
-        (folder.images / name).unlink(missing_ok=True)
+        with suppress(OSError):  # then it stays, and harms nobody
+            (folder.images / name).unlink()
     if keep and (shelf.linked or lying != owned.kept_pictures(ledger)):
         with ledger.atomic():
             owned.forget_missing(ledger, lambda output: (folder.images / output).is_file())

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from batch.errors import FolderError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -38,7 +40,7 @@ class Shelf:
     """Half-written files of a run that was killed; they are not among the pages."""
 
     def pages(self) -> Iterator[Names]:
-        """Yield what is there, in no order."""
+        """Yield what is there, in no order; raises FolderError for a folder that cannot be read."""
         page = Names([], [])
         for name, plain in self._below(""):
             page[not plain].append(name)
@@ -53,6 +55,11 @@ class Shelf:
             entries = os.scandir(self.folder / parent)
         except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as exc:
+            raise FolderError(
+                f"{self.folder / parent}: cannot be read ({exc.strerror}). Make it readable or move it away: nothing is "
+                "paid for again before it is known which pictures lie there."
+            ) from exc
         with entries:
             for entry in entries:
                 name = parent + entry.name

@@ -185,6 +185,26 @@ def test_a_place_that_is_a_file_is_refused(api, pairs, out):
     assert out.read_text() == "mine"
 
 
+def test_a_folder_of_pictures_that_cannot_be_read_is_named_before_anything_is_sent(
+    hosted, command, pairs, out, monkeypatch
+):
+    """As lost+found is on a disk of its own: what lies there is not known, so nothing is paid for again."""
+    closed = out / "images" / "lost+found"
+    closed.mkdir(parents=True)
+    scan = os.scandir
+
+    def refuse(path):  # root may read everything
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    code, _, warned = command("run", pairs(2), "--out", out)
+    assert code == 2
+    assert f"{closed}: cannot be read (Permission denied)" in warned
+    assert hosted.stats(jobs=False)["accepted"] == 0
+
+
 def test_an_output_folder_that_vanishes_ends_the_run_and_names_what_was_accepted(api, pairs, out):
     manifest = pairs(60)
     with pytest.raises(FolderError, match="has vanished while it was in use") as gone:

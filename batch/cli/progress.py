@@ -71,7 +71,8 @@ class ProgressLine:
                 total=progress.total, unit="picture", file=sys.stderr, dynamic_ncols=True, smoothing=0.1
             )
             self._log.write = lambda line: bar.write(line, file=sys.stderr)
-        self._bar.set_postfix_str(_counts(progress), refresh=False)
+        forecast = _forecast(progress)
+        self._bar.set_postfix_str(_counts(progress) + (forecast and f", {forecast}"), refresh=False)
         self._bar.update(progress.ended - self._bar.n)
         self._bar.refresh()
 
@@ -79,9 +80,15 @@ class ProgressLine:
         seconds = time.monotonic() - self._began
         rate = progress.ended * 60 / seconds
         left = f"{(progress.total - progress.ended) / rate:.0f} min left" if rate else "time left unknown"
-        if progress.ended < ENOUGH and progress.expected is not None:
-            left = f"{takes(progress.expected)} in all"
+        left = _forecast(progress) or left
         return f"{progress.ended}/{progress.total} done, {_counts(progress)}, {rate:.1f}/min, {left}"
+
+
+def _forecast(progress: Progress) -> str:
+    """Say how long the run takes in all, while too few jobs have ended to tell it from them; else nothing."""
+    if progress.ended >= ENOUGH or progress.expected is None:
+        return ""
+    return f"{takes(progress.expected)} in all"
 
 
 def takes(expected: Forecast) -> str:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from batch.cli.reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -16,3 +18,13 @@ def test_readme_has_its_two_blocks_first():
     first, second = (block.split("```")[0] for block in blocks)
     assert "texbatch run samples/catalog.yaml --local --out out" in first
     assert "python -m pytest" in second
+
+
+@pytest.mark.slow
+def test_readmes_python_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    """It textures the samples with the local service; its last line is the exit code and the bill."""
+    example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "0"

@@ -16,15 +16,17 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
+from anyio.from_thread import start_blocking_portal
 
 from batch import errors
+from batch.apart import apart
 from batch.budget import Budget
 from batch.config import LOCAL_SERVICE
-from batch.errors import FolderError, UsageError
+from batch.errors import UsageError
 from batch.folder import OutputFolder
 from batch.halt import Halt, hearing_signals
 from batch.ledger import bill, feed
@@ -38,11 +40,14 @@ from batch.work import Figures, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from batch.config import RunSettings, Service
     from batch.ledger.compare import Plan
     from batch.model import Problem
     from batch.tally import Progress
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,32 @@ async def arun(
     `service` None means the local one. `merge` None means: merge when the manifest is this folder's own report or
     failures. With `signals`, which only the main thread can hear, SIGINT and SIGTERM end the run in two breaths. Raises
     UsageError (ManifestError with every problem), FolderError, FolderBusy; a run that was stopped by the service or has
-    rows left ends normally, with its exit code.
+    rows left ends normally, with its exit code. However it is cancelled, it first comes to an orderly end.
     """
     listener = listener or Listener()
-    manifest, folder = Path(manifest), OutputFolder(Path(settings.out))
+    return await apart(
+        partial(_arun, Path(manifest), settings, service, merge=merge, listener=listener, signals=signals)
+    )
+
+
+async def _in(thread: Executor, step: Callable[[], T]) -> T:
+    """Take a step in the run's thread; a cancellation waits for its end."""
+    with CancelScope(shield=True):
+        ended = await asyncio.get_running_loop().run_in_executor(thread, step)
+    return ended  # noqa: RET504  to mypy a scope may swallow what leaves it
+
+
+async def _arun(
+    manifest: Path,
+    settings: RunSettings,
+    service: Service | None,
+    *,
+    merge: bool | None,
+    listener: Listener,
+    signals: bool,
+) -> Finished:
+    """Tell the whole story of a run; only anyio's own cancellation reaches it."""
+    folder = OutputFolder(Path(settings.out))
     settings.reading.check_encoding(manifest)
     with ExitStack() as stack:
         stack.enter_context(folder.hold())
@@ -106,17 +133,18 @@ async def arun(
         ledger = stack.enter_context(
             Ledger.create_or_open(folder.ledger, service=identity, clock=steady_clock())
         )
+        thread = stack.enter_context(ThreadPoolExecutor(1))  # ends its step before the ledger is closed
         halt, figures = Halt(), Figures()
         prepare = partial(_prepare, manifest, settings, ledger, folder, halt, merge=merge)
         async with hearing_signals(halt, 0, lambda _: None) if signals else nullcontext():
-            drafted = await to_thread.run_sync(prepare)
+            drafted = await _in(thread, prepare)
         plan, warnings = drafted.plan, tuple(drafted.found.warnings)
         listener.begun(str(ledger.run_id))
         listener.planned(plan, warnings)
         if plan.changed and not settings.yes and not listener.confirm(plan):
             raise UsageError(_changed(plan))
         async with hearing_signals(halt, settings.grace_s, listener.warn) if signals else nullcontext():
-            begun = await to_thread.run_sync(_begin, ledger, drafted.adopt, settings)
+            begun = await _in(thread, partial(_begin, ledger, drafted.adopt, settings))
             work = Work(
                 ledger,
                 folder.path,
@@ -134,11 +162,11 @@ async def arun(
                 if begun.jobs or begun.unknown:
                     await work.carry_all(service, begun.jobs, plan.to_send, unknown=begun.unknown)
             except BaseException:
-                with CancelScope(shield=True), suppress(FolderError):  # the first error says what is wrong
-                    await to_thread.run_sync(end)
+                with suppress(Exception):  # the first error says what is wrong
+                    await _in(thread, partial(end, thumbs_s=THUMBS_STOPPED_S))
                 raise
-            with CancelScope(shield=True):
-                code = await to_thread.run_sync(end)
+            thumbs_s = THUMBS_STOPPED_S if halt.reason else THUMBS_S
+            code = await _in(thread, partial(end, thumbs_s=thumbs_s))
         summary = report.summary(ledger, ledger.clock)
     stopped = str(halt.reason) if halt.reason else None
     return Finished(code, summary, plan, warnings, stopped, figures.trouble)
@@ -153,14 +181,18 @@ def run(
     listener: Listener | None = None,
     signals: bool = False,
 ) -> Finished:
-    """Do what `arun` does, from code without an event loop, or from a notebook, which has one already."""
+    """Do what `arun` does, from code without an event loop, or from a notebook, which has one already.
+
+    In a notebook the run has a thread of its own. An interrupt there cancels the run, waits for its orderly end and is
+    raised again.
+    """
     story = partial(arun, manifest, settings, service, merge=merge, listener=listener, signals=signals)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return anyio.run(story)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(anyio.run, story).result()
+    with start_blocking_portal() as portal:  # what leaves this block cancels the run, then waits for its end
+        return portal.call(story)
 
 
 def _prepare(
@@ -223,8 +255,11 @@ def _begin(ledger: Ledger, adopt: Callable[[], None], settings: RunSettings) -> 
         return _Begun(feed.open_jobs(ledger), feed.unknown_jobs(ledger), budget, already_done)
 
 
-def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> int:
-    """Close the run's line in the ledger; write report, summary and contact sheet; return the exit code."""
+def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures, *, thumbs_s: float) -> int:
+    """Close the run's line in the ledger; write report, summary and contact sheet; return the exit code.
+
+    The sheet's new thumbnails get `thumbs_s`: somebody may be waiting for the end.
+    """
     statuses = bill.statuses(ledger, selected_only=True)
     if feed.paid_jobs(ledger):  # also of rows that were not selected, or have changed: they are paid
         statuses["pending"] = statuses.get("pending", 0) + 1
@@ -236,7 +271,7 @@ def _end(ledger: Ledger, folder: OutputFolder, halt: Halt, figures: Figures) -> 
         )
     report.write_report(ledger, folder)
     report.write_summary(report.summary(ledger, ledger.clock), folder)
-    write_sheet(ledger, folder, thumbs_s=THUMBS_STOPPED_S if halt.reason else THUMBS_S)
+    write_sheet(ledger, folder, thumbs_s=thumbs_s)
     return code
 
 

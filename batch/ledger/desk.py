@@ -7,13 +7,17 @@ its own, so an illegal move undoes itself and not its neighbours. `do` returns o
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, create_memory_object_stream, to_thread
+from anyio import CancelScope, create_memory_object_stream
+
+from batch.errors import FolderError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -67,13 +71,23 @@ async def open_desk(ledger: Ledger) -> AsyncIterator[Desk]:
 
 
 async def _serve(ledger: Ledger, receive: MemoryObjectReceiveStream[_Call]) -> None:
-    thread = CapacityLimiter(1)
-    with CancelScope(shield=True), receive:
+    """Commit what is handed in, a group at a time, and answer every call of it, whatever happens.
+
+    The thread ends its commit before this returns, also where asyncio's own cancellation has pierced the shield.
+    """
+    loop = asyncio.get_running_loop()
+    with CancelScope(shield=True), receive, ThreadPoolExecutor(1) as thread:
         async for call in receive:
             calls = [call, *_waiting(receive)]
-            await to_thread.run_sync(_commit, ledger, calls, limiter=thread)
-            for done in calls:
-                done.done.set()
+            try:
+                await loop.run_in_executor(thread, _commit, ledger, calls)
+            except BaseException as exc:
+                _fail(calls, _not_written(ledger, exc))
+                if not isinstance(exc, Exception):
+                    raise
+            finally:
+                for done in calls:
+                    done.done.set()
 
 
 def _waiting(receive: MemoryObjectReceiveStream[_Call]) -> list[_Call]:
@@ -86,6 +100,11 @@ def _waiting(receive: MemoryObjectReceiveStream[_Call]) -> list[_Call]:
 
 
 def _commit(ledger: Ledger, calls: list[_Call]) -> None:
+    """Carry out calls in one transaction; what comes of each, also of a commit that failed, is told to the call.
+
+    One that has failed already is not carried out: a group that found no thread stays with the executor until there is one.
+    """
+    calls = [call for call in calls if call.error is None]
     try:
         with ledger.atomic() as connection:
             for call in calls:
@@ -99,5 +118,16 @@ def _commit(ledger: Ledger, calls: list[_Call]) -> None:
                     connection.execute("ROLLBACK TO one_call")
                 connection.execute("RELEASE one_call")
     except Exception as exc:  # noqa: BLE001  the commit itself failed: nothing of this group is on disk
-        for call in calls:
-            call.error = exc
+        _fail(calls, exc)
+
+
+def _fail(calls: list[_Call], error: Exception) -> None:
+    for call in calls:
+        call.error = error
+
+
+def _not_written(ledger: Ledger, exc: BaseException) -> FolderError:
+    return FolderError(
+        f"{ledger.path}: could not be written ({exc!r}). Nothing is lost: run again. Where this machine gives no more "
+        "threads, end other programs or raise the limit (ulimit -u) before."
+    )

@@ -1,10 +1,12 @@
 """The desk: many callers, one commit, each answer its own."""
 
+import asyncio
 import sqlite3
 import threading
 
 import anyio
 import pytest
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, IllegalMove
@@ -151,3 +153,52 @@ async def test_the_desk_works_on_after_a_commit_that_failed(book):
             await desk.do(lambda ledger: ledger.connection.execute("COMMIT"))
         await desk.do(lambda ledger: ledger.set_meta("after", "x"))
     assert book.ledger.meta("after") == "x"
+
+
+async def test_a_commit_that_finds_no_thread_reaches_everybody_and_is_not_made_up_for(book, monkeypatch):
+    """Who waits behind a shield is answered too; what was told to have failed is never written later."""
+    start, starts = threading.Thread.start, []
+
+    def scarce(thread):
+        starts.append(thread)
+        if len(starts) == 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def call(name):
+        with CancelScope(shield=True), pytest.raises(FolderError, match=r"can't start new thread.*ulimit"):
+            await desk.do(lambda ledger: ledger.set_meta(name, "x"))
+        ends.append(name)
+
+    ends = []
+    with anyio.fail_after(10):
+        async with open_desk(book.ledger) as desk:
+            monkeypatch.setattr(threading.Thread, "start", scarce)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, "a")
+                tasks.start_soon(call, "b")
+            await desk.do(lambda ledger: ledger.set_meta("after", "x"))
+    assert sorted(ends) == ["a", "b"]
+    assert [book.ledger.meta(name) for name in ("a", "b", "after")] == [None, None, "x"]
+
+
+def test_a_desk_whose_loop_ends_first_ends_its_commit(book):
+    """A loop that cancels all its tasks pierces every shield; the thread has the ledger open."""
+    slow, left = Slow(), []
+
+    async def serve():
+        try:
+            async with open_desk(book.ledger) as desk:
+                await desk.do(lambda ledger: (slow(ledger), ledger.set_meta("slow", "x")))
+        finally:
+            left.append((slow.release.is_set(), book.ledger.connection.in_transaction))
+
+    async def script():
+        serving = asyncio.ensure_future(serve())
+        await begun(slow)
+        threading.Timer(0.2, slow.release.set).start()
+        return serving
+
+    assert asyncio.run(script()).cancelled()
+    assert left == [(True, False)]
+    assert book.ledger.meta("slow") == "x"

@@ -16,7 +16,8 @@ TexbatchError
 │   ├── JobFailed            1   the service ran the job and it failed
 │   └── JobRunning           7   the deadline passed; carries the request id
 ├── NoAnswer                     one request ended without a usable answer: nobody knows what it did
-│   └── NotDelivered             one request certainly never reached the service
+│   ├── NotDelivered             one request certainly never reached the service
+│   └── UselessAnswer            somebody did answer, and asking again would hardly change it
 └── ServiceError             3   an answer the client cannot use
 
 Rule: a message names the place, the reason and the remedy. No message ever contains an API key.
@@ -113,6 +114,10 @@ class NoAnswer(TexbatchError):
 
 class NotDelivered(NoAnswer):
     """A request certainly never reached the service: no connection could be made."""
+
+
+class UselessAnswer(NoAnswer):
+    """The other side did answer, with nothing to be used, and would do so again: gone, forbidden, too large."""
 
 
 class ServiceError(TexbatchError):

@@ -29,6 +29,7 @@ from batch.results.keep import UnusablePicture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
     from typing import Any
 
     from batch.arrival import Arrival
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from batch.halt import Halt
     from batch.ledger.desk import Desk
     from batch.ledger.store import Ledger
-    from batch.model import Task
+    from batch.model import Picture, Task
     from batch.parameters import Scalar
     from batch.remote.client import Client
     from batch.remote.upload import Uploads
@@ -77,9 +78,9 @@ class Journey:
             self.halt.because(exc)
 
     async def _carry(self, task: Task) -> None:
+        if task.state in {State.SAVED, State.COMPLETED} and await self.arrival.share(task):
+            return
         if task.state == State.SAVED:
-            if await self.arrival.share(task):
-                return
             again = Event.RESTART if self.client.service.local else Event.REFETCH
             task = replace(task, state=await self._move(task, again))
         if task.state == State.PLANNED:
@@ -104,14 +105,30 @@ class Journey:
             for name in IMAGE_PARAMETERS:
                 content = str(body[name])
                 if content in task.files and not self.halt.reason:
-                    body[name] = await self.uploads.url(content.partition(":")[2], task.files[content])
-        except (NoAnswer, ServiceError) as exc:
+                    body[name] = await self._upload(content.partition(":")[2], task.files[content])
+        except ServiceError as exc:
             await self._move(task, Event.SPOIL, error_class="upload", error=str(exc))
             return None
         except self.bad_input as exc:
             await self._move(task, Event.SPOIL, error_class="bad_input", error=str(exc))
             return None
         return None if self.halt.reason else body
+
+    async def _upload(self, sha256: str, path: Path) -> str:
+        """Return a picture's URL; while the host of the uploads takes none, all wait together: no row is at fault.
+
+        Raises RunStopped when that lasts, ServiceError or a `bad_input` for what is about this picture.
+        """
+        while True:
+            try:
+                return await self.uploads.url(sha256, path)
+            except NoAnswer as exc:
+                if self.client.pace.unreachable() > UNREACHABLE_TRIES:
+                    raise RunStopped(
+                        f"Pictures cannot be uploaded: {exc}. Check the network and SEGMIND_UPLOAD_URL, "
+                        "then run the same command."
+                    ) from exc
+            await self.client.pace.opened()
 
     async def _submit(self, task: Task, body: dict[str, Scalar]) -> Task | None:
         """Send until the job is accepted, or certainly not, or nobody knows; return the accepted task or None."""
@@ -243,18 +260,37 @@ class Journey:
                 pass  # it stays accepted, and the next run watches it again
 
     async def _keep(self, task: Task, output: str, until: float) -> None:
-        """Bring the picture and place it; when its hour is over and it does not come, the row is failed, paid."""
+        """Bring the picture and place it; else the job stays completed, and the next run fetches it again.
+
+        When its hour is over, and its host and the history have both answered and have none, the row is failed, paid.
+        """
         try:
             picture = await self.arrival.bring(task, output, until)
         except (NoAnswer, UnusablePicture) as exc:
             if task.submitted_at is None or self.client.clock() < task.submitted_at + RECORD_S:
-                return  # it stays completed, and the next run fetches it again
-            anew = await self.arrival.bring_anew(task)
+                self.tally.unfetched(task, exc)
+                return
+            anew = await self._bring_anew(task, exc)
             if anew is None:
-                await self._move(task, Event.UNUSABLE, error_class="unusable_picture", error=str(exc))
                 return
             picture = anew
         await self.arrival.place(task, picture)
+
+    async def _bring_anew(self, task: Task, first: NoAnswer | UnusablePicture) -> Picture | None:
+        """Bring the picture from where the history knows it; `first` is why it did not come before.
+
+        Without it the row is failed only when nobody was out of reach: a network that is down settles nothing.
+        """
+        try:
+            return await self.arrival.bring_anew(task)
+        except NoAnswer as exc:
+            self.tally.unfetched(task, exc)
+        except UnusablePicture:
+            if isinstance(first, NoAnswer):
+                self.tally.unfetched(task, first)
+            else:
+                await self._move(task, Event.UNUSABLE, error_class="unusable_picture", error=str(first))
+        return None
 
     async def _move(self, task: Task, event: Event, **facts: Any) -> State:
         state = await self.desk.do(lambda ledger: ledger.move(task.job, event, **facts))

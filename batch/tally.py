@@ -82,6 +82,9 @@ class Tally:
     progress: Progress = field(default_factory=Progress)
     returned: list[str] = field(default_factory=list)
     """Rows whose picture of before was brought back from images/.previous/."""
+    away: int = 0
+    """Paid pictures that could not be fetched; `why_away` is what was in the way of the last one."""
+    why_away: str = ""
 
     @property
     def told_back(self) -> str:
@@ -92,6 +95,16 @@ class Tally:
         return (
             f"As the manifest asks, earlier pictures are back, at no cost: {names}. Those that were redone meanwhile are "
             "in images/.previous/. To keep a redo, take its seed and prompt from report.csv into the manifest."
+        )
+
+    @property
+    def told_away(self) -> str:
+        """What a person should know about paid pictures that did not come; empty when all did."""
+        if not self.away:
+            return ""
+        return (
+            f"{self.away} paid picture{' was' if self.away == 1 else 's were'} not fetched ({self.why_away}). "
+            "The next run fetches what is left, at no cost; the service keeps the files for seven days."
         )
 
     def begin(
@@ -157,6 +170,11 @@ class Tally:
     def saved(self, task: Told) -> None:
         """Take note of a picture that is on disk."""
         self._tell(_of(task, "saved", INFO), saved=self.progress.saved + 1)
+
+    def unfetched(self, task: Told, why: Exception) -> None:
+        """Take note of a paid picture that did not come, and is left to the next run."""
+        self.away, self.why_away = self.away + 1, str(why)
+        self._tell(_of(task, "unfetched", WARNING, error=str(why)))
 
     def _tell(self, event: LogEvent | None = None, **changes: Any) -> None:
         self.progress = replace(self.progress, event=event, **changes)

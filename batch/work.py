@@ -120,8 +120,9 @@ class Work:
             try:
                 await self._within_bounds(journey, control, client, desk, to_send)
                 await desk.do(control.remember)
-                if tally.told_back:
-                    self.warn(tally.told_back)
+                for told in (tally.told_back, tally.told_away):
+                    if told:
+                        self.warn(told)
             finally:
                 self.figures.status_calls, self.figures.http_429 = (
                     client.status_calls,
@@ -230,6 +231,7 @@ async def _carry_round(journey: Journey, desk: Desk, pages: feed.Feed) -> None:
             for task in page:
                 await pace.line_up(task.job)
                 if journey.halt.reason and task.request_id is None:
+                    pace.leave_line(task.job)
                     return
                 tasks.start_soon(_carry, journey, task)
 

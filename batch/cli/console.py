@@ -212,7 +212,7 @@ def advice(figures: Mapping[str, Any], out: Path, onward: str) -> Iterator[str]:
             f"they are not sent again, so that nothing is paid twice. See: texbatch resolve {out}"
         )
     if figures["pending"]:
-        yield f"Some rows are still waiting or running: {onward}."
+        yield f"Some rows are still waiting, running or to be fetched: {onward}."
 
 
 def rebuilt(made: Rebuilt) -> None:

@@ -23,7 +23,7 @@ import httpx
 from anyio import to_thread
 from yarl import URL
 
-from batch.errors import NoAnswer, NotDelivered, RunStopped
+from batch.errors import NoAnswer, NotDelivered, RunStopped, UselessAnswer
 from batch.remote.body import LARGE, from_json, to_json
 from batch.remote.route import proxy_for, trusting
 from batch.remote.verdicts import EXCERPT, Reply
@@ -141,7 +141,7 @@ async def _body(response: aiohttp.ClientResponse, request: httpx.Request) -> byt
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
-                raise NoAnswer(f"{_place(request)}: the answer is over {limit} bytes")
+                raise UselessAnswer(f"{_place(request)}: the answer is over {limit} bytes")
     except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as exc:
         raise httpx.ReadError(_words(exc), request=request) from exc
     finally:

@@ -24,6 +24,7 @@ from batch.errors import (
     RunStopped,
     ServiceError,
     SubmitFailed,
+    UselessAnswer,
 )
 from batch.parameters import MODEL
 from batch.remote import verdicts
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from batch.remote.verdicts import StatusVerdict, Submission
 
 IN_FLIGHT = 16  # of a client on its own
+NOT_NOW = frozenset({408, 425, 429})  # of the 4xx those that say nothing about what was asked for
 SYNC_S = 300.0  # the vendor means v1 for less than a minute; a cold start takes some
 
 
@@ -224,7 +226,7 @@ class Client:
     async def upload(self, data_urls: Sequence[str]) -> list[str]:
         """Store pictures given as data URLs; return their URLs in the same order. Free, so it may be repeated.
 
-        A 429 is waited out at the gate, with everybody.
+        A 429 is waited out until the gate opens, with everybody.
 
         Raises NoAnswer when the answer did not come, ServiceError when the service refuses them or answers nonsense.
         """
@@ -232,8 +234,7 @@ class Client:
         body = {"data_urls": list(data_urls)}
         while (reply := await self._api.call("POST", url, body=body, within_s=UPLOAD_S)).status == 429:
             self.pace.throttled(verdicts.read_throttle(reply), self.clock())
-            async with self.pace.turn(Turn.SUBMIT):
-                pass
+            await self.pace.opened()
         if reply.status in {401, 403, 404, 405, 410}:
             raise RunStopped(
                 f"The upload was refused. Check SEGMIND_API_KEY and the upload's host. ({reply.reason})"
@@ -241,7 +242,8 @@ class Client:
         if reply.status >= 500 or (
             reply.status == 200 and reply.body is None
         ):  # free, so it may be sent again
-            raise NoAnswer(f"the upload was not answered ({reply.reason})")
+            raise NoAnswer(f"POST {url}: the upload was not answered ({reply.reason})")
+        self.pace.reached()
         urls = reply.body.get("file_urls") if isinstance(reply.body, dict) else None
         if reply.status != 200 or not isinstance(urls, list) or len(urls) != len(data_urls):
             raise ServiceError(f"the upload failed ({reply.reason})")
@@ -250,8 +252,13 @@ class Client:
         return urls
 
     async def download(self, url: str) -> bytes:
-        """Fetch a finished picture, without the key; raises NoAnswer when the file did not come whole with 200."""
+        """Fetch a finished picture, without the key; raises NoAnswer when the file did not come whole with 200.
+
+        It is a UselessAnswer when its host says no: 404, 403, 410 and the like. A 5xx or 429 says nothing of the file.
+        """
         status, data = await self._api.download(url)
+        if 400 <= status < 500 and status not in NOT_NOW:
+            raise UselessAnswer(f"the picture's URL answers HTTP {status}")
         if status != 200:
             raise NoAnswer(f"the picture's URL answers HTTP {status}")
         return data

@@ -7,7 +7,8 @@ has been seen on a GET.
 
 A 429 that does not say until when may mean a full window or too many jobs in flight. So the gate stands half open: one
 probe every NO_HEADER_S seconds, or LANDED_S after a job has ended, until one is let through; the number of jobs in
-flight at the first refusal is a ceiling from then on, which creeps up again with what is accepted.
+flight at the first refusal is a ceiling from then on, which creeps up again with what is accepted. A closure until a time
+that was announced, or because no connection could be made, is shortened by nothing.
 
 The constants come from a simulation of windows, caps and clocks (policy G); re-measure before changing them.
 """
@@ -68,6 +69,7 @@ class Gate:
             self.limit = rate.a_minute if seen.limit is None else min(rate.a_minute, seen.limit)
         self.counts_gets = seen.counts_gets
         self.opens_at = 0.0
+        self._closed_until = 0.0  # nothing opens it earlier
         self.throttles = 0
         self.get_throttles = 0
         self.closed_at = -math.inf
@@ -138,6 +140,7 @@ class Gate:
             opens_at = now + NO_HEADER_S
         else:
             opens_at = now + wait_s + MARGIN_S
+            self._closed_until = max(self._closed_until, opens_at)
         if now >= self.opens_at:  # a new closure, not one that is extended
             if wait_s is not None and self._since:
                 self._learn_limit(now, opens_at)
@@ -149,13 +152,14 @@ class Gate:
     def landed(self, now: float) -> None:
         """Take note that a job has ended: if jobs in flight are what is limited, there is room now."""
         if self._probing:
-            self.opens_at = min(self.opens_at, now + LANDED_S)
+            self.opens_at = max(min(self.opens_at, now + LANDED_S), self._closed_until)
 
     def unreachable(self, now: float) -> int:
         """Close for a growing while because no connection could be made; return how many times in a row it was so."""
         if now >= self.opens_at:  # else somebody else has just found out
             self._missed += 1
             self.opens_at = now + min(0.5 * 2.0**self._missed, UNREACHABLE_LONGEST_S)
+            self._closed_until = self.opens_at
         return self._missed
 
     def reached(self) -> None:
@@ -180,13 +184,14 @@ class Gate:
 
 
 def cool_down(reply: Throttled, local_now: float) -> float | None:
-    """Seconds until the announced reset, 0 … ; None when the answer names none.
+    """Seconds until the announced reset, 0 … LONGEST_CLOSED_S; None when the answer names none.
 
     The reset is read against the answer's own Date header, so a skewed clock on either side cancels out; without
-    one, against our clock (epoch seconds), and then believed up to LONGEST_S only. Retry-After is honoured too.
+    one, against our clock (epoch seconds), and then believed up to LONGEST_S only. A reset in the past says nothing,
+    and least of all "now". Retry-After is honoured where no reset is to be had.
     """
     if reply.reset_at is not None:
-        if reply.date is not None:
-            return min(max(reply.reset_at - reply.date, 0.0), LONGEST_CLOSED_S)
-        return min(max(reply.reset_at - local_now, 0.0), LONGEST_S)
-    return reply.retry_after
+        now, longest = (local_now, LONGEST_S) if reply.date is None else (reply.date, LONGEST_CLOSED_S)
+        if reply.reset_at >= now:
+            return min(reply.reset_at - now, longest)
+    return None if reply.retry_after is None else min(reply.retry_after, LONGEST_CLOSED_S)

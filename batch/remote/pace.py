@@ -70,6 +70,11 @@ class Pace:
         """How many jobs may be in flight now."""
         return int(self._slots.total_tokens)
 
+    @property
+    def holds_gets(self) -> bool:
+        """Whether a GET would wait now until a time that the gate is closed."""
+        return self.gate.counts_gets and anyio.current_time() < self.gate.opens_at
+
     async def line_up(self, job: int) -> None:
         """Wait until a job may be prepared: as many as may be in flight, and AHEAD more."""
         await self._line.acquire_on_behalf_of(job)
@@ -137,11 +142,17 @@ class Pace:
         """Tell the gate that a connection was made."""
         self.gate.reached()
 
+    async def opened(self) -> None:
+        """Wait until the gate is not closed, without a turn: for an upload, which is free and no submit."""
+        while anyio.current_time() < self.gate.opens_at:  # noqa: ASYNC110  it may have been closed for longer
+            await anyio.sleep_until(self.gate.opens_at)
+
     def let_through(self, turn: Turn) -> None:
         """Tell the gate that the service took a request, if it is of a kind that the service counts."""
         if turn is Turn.SUBMIT or self.gate.counts_gets:
             self.gate.let_through(anyio.current_time(), submit=turn is Turn.SUBMIT)
             self._call()
+            self._look_again()  # the gate may be wider now, for who still waits for the clock
 
     def _adjust(self) -> None:
         """Have as many places as there may be jobs in flight; who is in flight stays so."""
@@ -168,16 +179,18 @@ class Pace:
 
     def _call(self) -> None:
         """Call waiters forward, as the gate allows, and have the next one look at the clock."""
-        now = anyio.current_time()
+        now, called = anyio.current_time(), False
         while self._waiting:
             front = self._waiting[0]
             if self.gate.may_go(front.turn, now, self._busy, self._flying) > now:
                 break
             heapq.heappop(self._waiting)
-            front.called = True
+            front.called = called = True
             front.news.set()
             self.gate.went(front.turn, now)
             self._busy += 1
+        if called:  # only then: the next one looks by calling
+            self._look_again()
 
     def _look_again(self) -> None:
         """Have who stands in front look at the gate again: something has changed."""

@@ -1,19 +1,24 @@
 """Local images on their way to the service: read, decoded and uploaded once per content.
 
-The upload is free, so it is retried by a library (stamina), unlike a submit. An upload's URL is reused for a day,
-also by the next run. What cannot be read or is refused fails its own row, before anything is paid.
+The upload is free, so it is repeated here, unlike a submit. An upload's URL is reused for a day, also by the next run.
+What cannot be read or is refused fails its own row, before anything is paid.
+
+Whose fault it is that a picture gets no answer: after each such failure a SPECK of a picture is sent. Where that gets no
+answer either, or where no connection can be made, it is the host's, and no row's. A picture that fails TRIES times while
+the speck goes through is at fault itself.
 """
 
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import stamina
 from anyio import CapacityLimiter, to_thread
 
-from batch.errors import NoAnswer, TexbatchError
+from batch.errors import NoAnswer, NotDelivered, ServiceError, TexbatchError
+from batch.remote.watch import growing_gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +31,20 @@ if TYPE_CHECKING:
 REUSE_S = 24 * 3600.0
 TRIES = 6
 DECODERS = 2  # pictures decoded at a time: each may take 200 MB
+SPECK = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+"""A picture of one black pixel: no fault can be found with it."""
 
 
 class Loaded(Protocol):
     """A picture read and found good: its bytes and their media type."""
 
     @property
-    def data(self) -> bytes: ...  # noqa: D102
+    def data(self) -> bytes:
+        """The file's bytes, as they are to be sent."""
+
     @property
-    def media_type(self) -> str: ...  # noqa: D102
+    def media_type(self) -> str:
+        """What they are, like image/png."""
 
 
 class _Sending:
@@ -60,8 +70,8 @@ class Uploads:
 
         Whoever asks while it is under way shares its end: the URL, or the service's refusal.
 
-        Raises what `load` raises for a bad file, NoAnswer or ServiceError when the upload fails, RunStopped when the
-        key is refused.
+        Raises what `load` raises for a bad file, ServiceError when the service does not take this picture, NoAnswer
+        when it takes none at all, RunStopped when the key is refused.
         """
         while (busy := self._under_way.get(sha256)) is not None:
             await busy.done.wait()
@@ -87,10 +97,24 @@ class Uploads:
 
     async def _send(self, sha256: str, path: Path) -> str:
         data_url = await to_thread.run_sync(self._data_url, path, sha256, limiter=self._decoders)
-        async for attempt in stamina.retry_context(on=NoAnswer, attempts=TRIES, timeout=None, wait_max=20.0):
-            with attempt:
+        for tries in range(TRIES):
+            if tries:
+                await anyio.sleep(growing_gap(tries))
+            try:
                 (url,) = await self._client.upload([data_url])
-        return url
+            except NotDelivered:
+                raise
+            except NoAnswer as exc:
+                await self._send_speck()
+                said = exc
+            else:
+                return url
+        raise ServiceError(f"tried {TRIES} times, while another picture was taken: {said}")
+
+    async def _send_speck(self) -> None:
+        """Tell whether the host takes pictures at all, which a refusal says as well; raises NoAnswer if not."""
+        with suppress(ServiceError):
+            await self._client.upload([SPECK])
 
     def _data_url(self, path: Path, sha256: str) -> str:
         loaded = self._load(path, sha256)

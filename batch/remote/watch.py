@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -20,7 +20,7 @@ from batch.model import Result
 from batch.remote import history, verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from batch.remote.client import Client
     from batch.remote.verdicts import StatusVerdict
@@ -30,6 +30,11 @@ RECORD_S = 3600.0
 
 TROUBLE_FIRST_S = 0.5
 TROUBLE_LONGEST_S = 30.0
+
+LAST_LOOK_S = 1.0
+"""A look that is not held by the gate may take this long, though the waiting is over: the job may just have ended."""
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,9 @@ class Watch:
             if not first_look:
                 await anyio.sleep(min(gap, left))
             due = client.clock()
-            look = await client.status(request_id)
+            look = await self._in_time(until, client.status(request_id))
+            if look is None:
+                return StillRunning(said, denied)
             # A job of an earlier run may have been done for long: that look says nothing about the server.
             late = math.inf if first_look else look.sent_at - due
             age = max(look.sent_at - submitted_at, 0.0)
@@ -132,7 +139,9 @@ class Watch:
         denied: str | None = None
         while client.clock() < until or not looks:
             looks += 1
-            answer = await client.result(request_id)
+            answer = await self._in_time(until, client.result(request_id))
+            if answer is None:
+                break
             if isinstance(answer, Result):
                 return Done(answer)
             if isinstance(answer, verdicts.Throttled):
@@ -141,8 +150,17 @@ class Watch:
             ended, said, denied = await self._judge(request_id, answer, client.clock() - submitted_at)
             if ended is not None:
                 return ended
-            await anyio.sleep(growing_gap(troubles))
+            await anyio.sleep(max(min(growing_gap(troubles), until - client.clock()), 0.0))
         return StillRunning(said, denied)
+
+    async def _in_time(self, until: float, look: Awaitable[_Answer]) -> _Answer | None:
+        """Return what a look gives, None when it does not come until then: a closed gate may hold it for long."""
+        left = until - self._client.clock()
+        if not self._client.pace.holds_gets:
+            left = max(left, LAST_LOOK_S)
+        with anyio.move_on_after(left):
+            return await look
+        return None
 
     async def _judge(
         self, request_id: str, verdict: StatusVerdict, age: float

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import glob
 import hashlib
 import io
 import os
 import secrets
-import time
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batch.model import Target
+    from batch.results.aside import Aside
 
 IMAGES = "images"
 PREVIOUS = ".previous"
@@ -51,6 +49,8 @@ def look_at(data: bytes, image_format: str) -> Picture:
         with pillow().open(io.BytesIO(data)) as image:
             found, (width, height) = image.format, image.size
             image.load()
+    except MemoryError:  # that is this machine's trouble and says nothing about a paid picture
+        raise
     except (
         Exception
     ) as exc:  # decoders raise anything on broken bytes: struct.error, IndexError, zlib.error …
@@ -75,7 +75,7 @@ def from_base64(text: str) -> bytes:
         raise UnusablePicture(f"the base64 result cannot be read ({exc})") from exc
 
 
-def write(folder: Path, target: Target, picture: Picture) -> None:
+def write(folder: Path, target: Target, picture: Picture, aside: Aside) -> None:
     """Put the picture at its target below `folder`/images; blocking; raises FolderError when the disk refuses.
 
     Whatever the row had before, under this name or another, is kept under images/.previous/.
@@ -85,13 +85,12 @@ def write(folder: Path, target: Target, picture: Picture) -> None:
     try:
         _stay_inside(images, path)
         if path.exists():
-            if _holds(path, picture.sha256):
+            if not aside.clear(path, unless=picture.sha256):
                 return
-            _set_aside(images, path)
         elif not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-        if target.kept and target.kept != target.output and _holds(images / target.kept, target.kept_sha256):
-            _set_aside(images, images / target.kept)
+        if target.kept and target.kept != target.output:
+            aside.retire(images / target.kept, target.kept_sha256)
         write_whole(path, picture.data)
     except OSError as exc:
         raise FolderError(
@@ -110,23 +109,6 @@ def keep_aside(folder: Path, name: str, picture: Picture) -> None:
         raise FolderError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
 
 
-def set_aside(folder: Path, outputs: Iterable[str]) -> list[str]:
-    """Return the names below `folder`/images of what was set aside under these output names."""
-    place = folder / IMAGES / PREVIOUS
-    found: list[str] = []
-    for output in outputs if place.is_dir() else ():
-        path = Path(output)
-        versions = (place / path.parent).glob(f"{glob.escape(path.stem)}.*{glob.escape(path.suffix)}")
-        found += sorted((str(version.relative_to(folder / IMAGES)) for version in versions), reverse=True)
-    return found
-
-
-def forget_aside(folder: Path, name: str) -> None:
-    """Remove a picture that was set aside and has come back to its place."""
-    with suppress(OSError):  # then it stays as one more version
-        (folder / IMAGES / name).unlink()
-
-
 def read(folder: Path, output: str, sha256: str | None) -> bytes | None:
     """Return the bytes of a saved picture, or None when it is gone or no longer the one that was saved."""
     try:
@@ -134,6 +116,15 @@ def read(folder: Path, output: str, sha256: str | None) -> bytes | None:
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
+
+def find(folder: Path, names: Iterable[str], sha256: str) -> tuple[str, bytes] | None:
+    """Return the first of these names below `folder`/images that holds the picture, and its bytes; None: none does."""
+    for name in names:
+        data = read(folder, name, sha256)
+        if data is not None:
+            return name, data
+    return None
 
 
 def write_whole(path: Path, data: bytes, mode: int | None = None) -> None:
@@ -174,17 +165,3 @@ def _stay_inside(images: Path, path: Path) -> None:
 
 def _holds(path: Path, sha256: str | None) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-
-
-def _set_aside(images: Path, path: Path) -> None:
-    relative = path.relative_to(images)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(path.stat().st_mtime))
-    place = images / PREVIOUS / relative.parent
-    place.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        aside = place / f"{relative.stem}.{stamp}{f'-{number}' if number else ''}{relative.suffix}"
-        if not aside.exists():
-            path.rename(aside)
-            return
-        number += 1

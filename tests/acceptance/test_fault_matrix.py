@@ -98,7 +98,7 @@ TABLE: dict[str, dict[str, tuple[End, End, str]]] = {
         "*": (SAVED, STILL_PAID, "fetched again for as long as the service may have it: an hour"),
     },
     "upload": {
-        "*": (SAVED, REFUSED, "free: sent again, a few times, then the row is failed unbilled"),
+        "*": (SAVED, STOPPED, "free: sent again, and when no other picture is answered either, the run stops"),
         "401": (STOPPED, STOPPED, "the key"),
         "404": (STOPPED, STOPPED, "the wrong host: no other picture would be taken"),
         "406 content type": (REFUSED, REFUSED, "refused"),
@@ -159,6 +159,7 @@ def hasty(monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr("batch.remote.history.TRIES", 2)
     monkeypatch.setattr("batch.remote.upload.TRIES", 2)
+    monkeypatch.setattr("batch.journey.UNREACHABLE_TRIES", 1)
     monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
 
@@ -253,15 +254,23 @@ def short_hour(monkeypatch):
         monkeypatch.setattr(f"batch.{module}.RECORD_S", 1.0)
 
 
-@pytest.mark.parametrize("fault", ["404", "502 HTML", "garbage", "truncated"])
-def test_a_picture_that_never_comes_fails_its_row_with_its_cost_when_the_hour_is_over(
-    case, short_hour, fault
-):
+@pytest.mark.parametrize("fault", ["404", "garbage"])
+def test_a_picture_that_is_denied_fails_its_row_with_its_cost_when_the_hour_is_over(case, short_hour, fault):
     case.server.faults([{"call": "image", "prompt": "hit", **FAULTS[fault]}])
     assert case.run(job_timeout_s=10.0).exit_code == 1
     row = by_id(case.out)["hit"]
     assert (row["status"], row["error_class"], row["cost"]) == ("failed", "unusable_picture", "0.030000")
     assert statuses(case.out) == {"saved": 2, "failed": 1}
+    assert case.accepted() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("fault", ["502 HTML", "truncated"])
+def test_a_picture_that_nobody_denies_stays_paid_when_the_hour_is_over(case, short_hour, fault):
+    case.server.faults([{"call": "image", "prompt": "hit", **FAULTS[fault]}])
+    assert case.run(job_timeout_s=10.0).exit_code == 7
+    assert statuses(case.out) == {"saved": 2, "pending": 1}
+    case.server.faults([])
+    assert case.run().exit_code == 0
     assert case.accepted() == [1, 1, 1]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -179,6 +180,57 @@ def test_an_upload_that_fails_for_a_moment_is_tried_again(api, pairs, tmp_path, 
     support.picture(tmp_path / "chair.png")
     api.faults([{"call": "upload", "action": "status", "text": "unavailable", "nth": 1}])
     assert go(api, pairs([rows(1)[0] | {"image_1": "chair.png"}]), out).exit_code == 0
+
+
+def test_a_host_of_uploads_that_is_away_for_longer_fails_no_row(api, pairs, tmp_path, out, impatient):
+    """Away for more tries than a picture gets; those rows wait, and the one without a file goes its way."""
+    lines = rows(4)
+    for number, line in enumerate(lines[:3]):
+        support.picture(tmp_path / f"{number}.png", ("red", "green", "blue")[number])
+        line["image_1"] = f"{number}.png"
+    api.faults([{"call": "upload", "action": "status", "text": "unavailable", "first": 12}])
+    assert go(api, pairs(lines), out).exit_code == 0
+    assert api.stats(jobs=False)["calls"]["upload"] > 12
+    assert submits(api) == 4
+
+
+@pytest.mark.parametrize("away", ["no connection", "no answer"])
+def test_a_host_of_uploads_that_stays_away_stops_the_run_and_bills_nothing(
+    api, pairs, tmp_path, out, impatient, away
+):
+    """It is no row's fault, so none fails: the same command sends them when the host is back."""
+    lines = rows(3)
+    for number, line in enumerate(lines):
+        support.picture(tmp_path / f"{number}.png", ("red", "green", "blue")[number])
+        line["image_1"] = f"{number}.png"
+    manifest, service = pairs(lines), support.service_of(api)
+    if away == "no connection":
+        service = replace(service, upload_url="http://127.0.0.1:9")
+    else:
+        api.faults([{"call": "upload", "action": "status", "text": "unavailable"}])
+    end = support.run(manifest, support.RunSettings(out), service)
+    assert (end.exit_code, statuses(out)) == (3, {"pending": 3})
+    assert end.stopped.startswith(f"Pictures cannot be uploaded: POST {service.upload_url}/upload-asset: ")
+    assert (submits(api), summary(out)["at_risk_usd"]) == (0, 0)
+    api.faults([])
+    assert go(api, manifest, out).exit_code == 0
+    assert submits(api) == 3
+
+
+def test_a_picture_that_is_never_answered_while_others_are_fails_its_own_rows(
+    api, pairs, tmp_path, out, impatient
+):
+    """Every other upload is the speck that tells whose fault it is."""
+    support.picture(tmp_path / "chair.png")
+    api.faults([{"call": "upload", "action": "status", "text": "internal", "nth": list(range(1, 100, 2))}])
+    lines = rows(3)
+    lines[0]["image_1"] = "chair.png"
+    end = go(api, pairs(lines), out)
+    assert (end.exit_code, end.stopped) == (1, None)
+    assert statuses(out) == {"failed": 1, "saved": 2}
+    row = by_id(out)["row-0"]
+    assert (row["error_class"], row["attempts"]) == ("upload", "0")
+    assert "while another picture was taken" in row["error"]
 
 
 def test_a_refused_upload_fails_its_rows_unbilled(api, pairs, tmp_path, out):

@@ -185,6 +185,19 @@ def test_a_signal_does_not_wait_for_what_hangs_before_the_first_submit(
     assert goes_on()["accepted"] == 4
 
 
+def test_a_signal_does_not_wait_for_a_host_of_uploads_that_is_away(server, tmp_path, start, goes_on, out):
+    """All wait together for it to come back, by then for two seconds and more at a time."""
+    support.picture(tmp_path / "chair.png")
+    write_csv(tmp_path / "pairs.csv", [line | {"image_1": "chair.png"} for line in rows(4)])
+    server.faults([{"call": "upload", "action": "status", "text": "unavailable"}])
+    command = start(4)
+    assert command.sees(lambda: server.stats(jobs=False)["calls"]["upload"] >= 4), command.output
+    with ends_within(15):
+        assert command.signal(signal.SIGINT) == 130
+    assert (submits(server), statuses(out)) == (0, {"pending": 4})
+    assert goes_on()["accepted"] == 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_while_a_large_manifest_is_read_ends_at_once(

@@ -9,6 +9,7 @@ from batch.errors import UsageError
 from batch.remote.gate import (
     CREEP,
     LANDED_S,
+    LONGEST_CLOSED_S,
     LONGEST_S,
     MARGIN_S,
     NO_HEADER_S,
@@ -29,11 +30,15 @@ T0 = 1_800_000_000.0
         pytest.param(Throttled(T0 + 30, T0, None), T0, 30.0, id="clocks agree"),
         pytest.param(Throttled(T0 + 30, T0, None), T0 - 3600, 30.0, id="our clock an hour behind"),
         pytest.param(Throttled(T0 + 30, T0, None), T0 + 3600, 30.0, id="our clock an hour ahead"),
-        pytest.param(Throttled(T0 - 5, T0, None), T0, 0.0, id="a reset that is over"),
+        pytest.param(Throttled(T0, T0, None), T0, 0.0, id="a reset within this second"),
+        pytest.param(Throttled(T0 - 5, T0, None), T0, None, id="a reset in the past says nothing"),
+        pytest.param(Throttled(T0 - 5, T0, 12.0), T0, 12.0, id="a reset in the past, but Retry-After"),
+        pytest.param(Throttled(T0 + 7200, T0, None), T0, LONGEST_CLOSED_S, id="a reset far away: clamped"),
         pytest.param(Throttled(T0 + 30, None, None), T0, 30.0, id="no Date"),
         pytest.param(Throttled(T0 + 30, None, None), T0 - 600, LONGEST_S, id="no Date, our clock behind: clamped"),
-        pytest.param(Throttled(T0 + 30, None, None), T0 + 600, 0.0, id="no Date, our clock ahead"),
+        pytest.param(Throttled(T0 + 30, None, None), T0 + 600, None, id="no Date, our clock ahead"),
         pytest.param(Throttled(None, T0, 12.0), T0, 12.0, id="Retry-After"),
+        pytest.param(Throttled(None, T0, 7200.0), T0, LONGEST_CLOSED_S, id="Retry-After far away: clamped"),
         pytest.param(Throttled(T0 + 30, T0, 12.0), T0, 30.0, id="the vendor's header goes before Retry-After"),
         pytest.param(Throttled(None, T0, None), T0, None, id="nothing said"),
     ],
@@ -153,6 +158,27 @@ def test_without_a_header_one_probes_after_a_while_or_soon_after_a_job_has_ended
     assert opens(gate, 101.0, flying=9) == 101.0 + LANDED_S
     close(gate, 102.0, None, flying=9)
     assert opens(gate, 102.0, flying=9) == 102.0 + NO_HEADER_S
+
+
+def test_a_job_that_ends_opens_no_gate_that_was_closed_until_an_announced_time():
+    gate = Gate()
+    window(gate, 20)
+    close(gate, 10.0, None, flying=20)
+    close(gate, 10.2, 50.0, flying=20)
+    gate.landed(11.0)
+    assert opens(gate, 11.0, flying=19) == 60.2 + MARGIN_S
+    close(gate, 61.0, None, flying=19)
+    gate.landed(61.5)
+    assert opens(gate, 61.5, flying=18) == 61.5 + LANDED_S
+
+
+def test_a_job_that_ends_does_not_bring_the_connection_back():
+    gate = Gate()
+    close(gate, 10.0, None, flying=20)
+    gate.unreachable(15.0)
+    gate.unreachable(16.0)
+    gate.landed(16.5)
+    assert opens(gate, 16.5, flying=19) == 18.0  # 16 + 2
 
 
 def test_jobs_in_flight_at_the_first_refusal_are_a_ceiling_that_creeps_up_again():

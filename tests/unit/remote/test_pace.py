@@ -12,6 +12,7 @@ from batch.remote import gate as gates
 from batch.remote.gate import WIDEST, Gate, Turn
 from batch.remote.pace import AHEAD, Pace
 from batch.remote.verdicts import Throttled
+from tests.virtual_time import VirtualTimeLoop
 
 T0 = 1_800_000_000.0
 
@@ -257,6 +258,60 @@ async def test_a_rate_that_a_person_gave_is_kept_without_any_429():
             tasks.start_soon(submit)
     for earlier, later in zip(went, went[2:], strict=False):
         assert later - earlier >= 0.1
+
+
+def test_a_slow_answer_delays_nobody_where_a_rate_was_given():
+    """One submit a second; the second one's answer takes six, and the others go when it is their turn."""
+
+    async def submits():
+        limited, went = Pace(50, Gate(Rate(1, 1.0))), []
+
+        async def submit(answer_s):
+            async with limited.turn(Turn.SUBMIT):
+                went.append(anyio.current_time())
+                await anyio.sleep(answer_s)
+
+        async with anyio.create_task_group() as tasks:
+            for answer_s in (0.1, 6.0, 0.1, 0.1):
+                tasks.start_soon(submit, answer_s)
+        return went
+
+    assert anyio.run(submits, backend_options={"loop_factory": VirtualTimeLoop}) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_what_is_let_through_has_the_next_in_line_look_at_the_clock():
+    """The gate opens wider by what is accepted; who stands in front then waits for the rate, and for nobody's answer."""
+
+    async def submits():
+        limited, went = Pace(50, Gate(Rate(2, 1.0))), []
+        limited.gate.width = lambda _now: 1 + len(limited.gate._let_through)
+
+        async def submit():
+            async with limited.turn(Turn.SUBMIT):
+                went.append(anyio.current_time())
+                await anyio.sleep(0.1)
+                limited.let_through(Turn.SUBMIT)
+                await anyio.sleep(60)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(submit)
+        return went
+
+    assert anyio.run(submits, backend_options={"loop_factory": VirtualTimeLoop}) == pytest.approx([0, 0.1, 1])
+
+
+def test_who_waits_without_a_turn_waits_for_a_closure_that_is_extended():
+    async def wait():
+        closed = Pace(1, Gate(Rate(1, 1000.0)))
+        closed.throttled(Throttled(None, None, 10.0), T0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(closed.opened)
+            await anyio.sleep(5)
+            closed.throttled(Throttled(None, None, 10.0), T0)
+        return anyio.current_time()
+
+    assert anyio.run(wait, backend_options={"loop_factory": VirtualTimeLoop}) == 15 + gates.MARGIN_S
 
 
 async def test_places_in_flight_follow_what_the_gate_learns():

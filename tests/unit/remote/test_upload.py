@@ -1,6 +1,7 @@
 """Local images: uploaded once per content, reused for a day, a refusal shared by all who wait."""
 
 import base64
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,15 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
+from PIL import Image
 
-from batch.errors import NoAnswer, RunStopped, ServiceError
+from batch.config import Rate
+from batch.errors import NoAnswer, NotDelivered, RunStopped, ServiceError
 from batch.ledger.desk import open_desk
-from batch.remote import gate, upload
+from batch.remote import gate, upload, watch
 from batch.remote.client import Client
-from batch.remote.upload import REUSE_S, Uploads
+from batch.remote.pace import Pace
+from batch.remote.upload import REUSE_S, SPECK, TRIES, Uploads
 
 pytestmark = pytest.mark.anyio
 
@@ -124,20 +128,59 @@ async def test_a_refusal_is_not_remembered(uploads, sender):
     assert await uploads.url("11", PATH) == "https://u/2"
 
 
-async def test_no_answer_is_tried_again_a_few_times(uploads, sender, monkeypatch):
-    sender.answers = [NoAnswer("cut")] * 2
-    monkeypatch.setattr(upload.stamina, "retry_context", quick(upload.stamina.retry_context))
-    assert await uploads.url("11", PATH) == "https://u/3"
-    sender.answers = [NoAnswer("cut")] * upload.TRIES
+# -- whose fault it is -------------------------------------------------------------------------------------------------
+
+CUT, TAKEN, REFUSED = NoAnswer("cut"), "https://u/speck", ServiceError("no such picture, please")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Let gaps between the tries of one picture be short."""
+    monkeypatch.setattr(watch, "TROUBLE_FIRST_S", 0.001)
+
+
+async def test_no_answer_is_tried_again_while_another_picture_is_taken(uploads, sender, quick):
+    sender.answers = [CUT, TAKEN, CUT, TAKEN]
+    assert await uploads.url("11", PATH) == "https://u/5"
+    assert [sent == [SPECK] for sent in sender.sent] == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("speck", [TAKEN, REFUSED], ids=["taken", "refused: an answer as well"])
+async def test_a_picture_that_gets_no_answer_while_another_does_is_at_fault_itself(
+    uploads, sender, quick, speck
+):
+    sender.answers = [CUT, speck] * TRIES
+    with pytest.raises(ServiceError, match=r"tried 6 times, while another picture was taken: cut"):
+        await uploads.url("11", PATH)
+    assert len(sender.sent) == 2 * TRIES
+
+
+async def test_where_no_picture_gets_an_answer_the_host_is_at_fault(uploads, sender, quick):
+    sender.answers = [CUT, TAKEN, CUT, CUT]
     with pytest.raises(NoAnswer):
-        await uploads.url("22", PATH)
-    assert len(sender.sent) == 3 + upload.TRIES
+        await uploads.url("11", PATH)
+    assert await uploads.url("11", PATH) == "https://u/5"
 
 
-def quick(retry_context):
-    return lambda **given: retry_context(
-        **given | {"wait_initial": 0.001, "wait_jitter": 0, "wait_max": 0.002}
-    )
+async def test_no_connection_is_never_a_pictures_fault_and_is_not_tried_again_here(uploads, sender):
+    sender.answers = [NotDelivered("no connection")]
+    with pytest.raises(NotDelivered):
+        await uploads.url("11", PATH)
+    assert len(sender.sent) == 1
+
+
+async def test_a_refused_key_is_told_also_when_the_speck_hears_of_it(uploads, sender):
+    sender.answers = [CUT, RunStopped("key")]
+    with pytest.raises(RunStopped):
+        await uploads.url("11", PATH)
+
+
+def test_the_speck_is_a_whole_picture():
+    head, _, data = SPECK.partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as speck:
+        speck.load()
+        assert (speck.format, speck.size) == ("PNG", (1, 1))
 
 
 async def test_a_file_that_went_bad_fails_its_own_row_and_the_next_tries_its_own_file(book, sender):
@@ -201,6 +244,41 @@ async def test_what_an_upload_can_be_answered(server, status, body, error):
     async with Client(server.service) as client:
         with pytest.raises(error):
             await client.upload(["data:a"])
+
+
+async def test_an_upload_without_an_answer_names_the_host_and_one_with_an_answer_shows_it_is_there(server):
+    async def answer_the_second(call):
+        if len(server.calls) == 1:
+            await call.answer(503, b"<html>")
+        else:
+            await call.answer(200, {"file_urls": ["https://u/1"]})
+
+    server.handle = answer_the_second
+    async with Client(server.service) as client:
+        assert client.pace.unreachable() == 1
+        with pytest.raises(NoAnswer, match=server.url):
+            await client.upload(["data:a"])
+        await anyio.sleep_until(client.pace.gate.opens_at)
+        assert client.pace.unreachable() == 2
+        await client.upload(["data:a"])
+        await anyio.sleep_until(client.pace.gate.opens_at)
+        assert client.pace.unreachable() == 1
+
+
+async def test_a_429_on_an_upload_takes_no_turn_of_a_submit(server, monkeypatch):
+    """One submit an hour: an upload that waits for the gate must not use it up."""
+    monkeypatch.setattr(gate, "NO_HEADER_S", 0.01)
+
+    async def busy(call):
+        answers = (429, {}), (200, {"file_urls": ["https://u/1"]})
+        await call.answer(*answers[len(server.calls) > 1])
+
+    server.handle = busy
+    async with Client(server.service, pace=Pace(1, gate.Gate(Rate(1, 3600.0)))) as client:
+        await client.upload(["data:a"])
+        with anyio.fail_after(5):
+            async with client.pace.turn(gate.Turn.SUBMIT):
+                pass
 
 
 async def test_a_429_on_an_upload_is_waited_out_at_the_gate_and_fails_no_row(server, monkeypatch):

@@ -256,6 +256,37 @@ async def test_a_client_alone_waits_out_a_429_on_a_get(server, monkeypatch):
         assert client.pace.gate.counts_gets
 
 
+@pytest.mark.parametrize("deadline_s", [0.2, 0.0001], ids=["while it looks", "before it looks"])
+async def test_waiting_for_a_job_ends_in_time_although_the_gate_is_closed(server, deadline_s):
+    async with Client(server.service) as client:
+        client.pace.throttled(Throttled(None, None, 7200.0), T0, on_get=True)
+        client.polls.of("").gap = lambda *_, **__: 0.01
+        with anyio.fail_after(watch.LAST_LOOK_S / 2), pytest.raises(JobRunning, match=r"wait for it again"):
+            await client.wait("r1", deadline_s=deadline_s)
+    assert server.calls == []
+
+
+async def test_a_result_that_a_closed_gate_holds_is_waited_for_until_the_deadline(server):
+    """The job is done and paid, and so said: it stays running for whoever waits, and keeps its request id."""
+
+    async def handle(call):
+        await call.answer(200, {"status": "COMPLETED"})
+        client.pace.throttled(Throttled(None, None, 7200.0), T0, on_get=True)
+
+    server.handle = handle
+    async with Client(server.service) as client:
+        client.polls.of("").gap = lambda *_, **__: 0.01
+        with anyio.fail_after(5), pytest.raises(JobRunning):
+            await client.wait("r1", deadline_s=0.5)
+    assert len(server.calls) == 1
+
+
+async def test_trouble_with_a_result_is_slept_over_until_the_deadline_only(watched):
+    job = Job([DONE], [Trouble("cut", None)])
+    assert StillRunning("cut", None) == await watched(job, for_s=20.0)
+    assert job.now == T0 + 20
+
+
 @pytest.mark.parametrize(
     ("body", "paid", "free"),
     [

@@ -15,17 +15,8 @@ from PIL import Image
 from batch.errors import FolderError
 from batch.model import Picture, Target
 from batch.results import keep
-from batch.results.keep import (
-    UnusablePicture,
-    forget_aside,
-    from_base64,
-    keep_aside,
-    look_at,
-    read,
-    set_aside,
-    write,
-    write_whole,
-)
+from batch.results.aside import Aside
+from batch.results.keep import UnusablePicture, from_base64, keep_aside, look_at, read, write_whole
 
 FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
@@ -46,6 +37,10 @@ WHOLE = {image_format: encoded(image_format, size=(24, 24)) for image_format in 
 def picture(colour="red"):
     data = encoded(colour=colour)
     return Picture(data, 6, 4, hashlib.sha256(data).hexdigest())
+
+
+def write(folder, target, picture):
+    keep.write(folder, target, picture, Aside(folder))
 
 
 def files(folder):
@@ -88,6 +83,15 @@ def test_a_picture_beyond_the_byte_limit_is_unusable(monkeypatch):
 def test_a_picture_of_too_many_pixels_is_unusable(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(UnusablePicture, match=r"exceeds limit"):
+        look_at(encoded(), "png")
+
+
+def test_a_machine_without_memory_says_nothing_about_a_paid_picture(monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", no_memory)
+    with pytest.raises(MemoryError):
         look_at(encoded(), "png")
 
 
@@ -231,29 +235,6 @@ def test_a_paid_picture_that_no_row_wants_is_kept_aside(tmp_path):
     keep_aside(tmp_path, "tb1-x.png", picture())
     keep_aside(tmp_path, "tb1-x.png", picture())
     assert files(tmp_path) == ["images/.previous/tb1-x.png"]
-
-
-def test_earlier_versions_are_found_by_name_newest_first_and_forgotten_when_they_come_back(tmp_path):
-    for name in (
-        "a.20260301T000000Z.png",
-        "a.20260302T000000Z-1.png",
-        "a.20260302T000000Z.webp",
-        "ab.20260301T000000Z.png",
-    ):
-        for folder in ("", "sub/[x]/"):
-            path = tmp_path / "images/.previous" / folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"x")
-    assert set_aside(tmp_path, ["a.png"]) == [
-        ".previous/a.20260302T000000Z-1.png",
-        ".previous/a.20260301T000000Z.png",
-    ]
-    (name, *_) = set_aside(tmp_path, ["sub/[x]/a.webp", "none.png"])
-    assert name == ".previous/sub/[x]/a.20260302T000000Z.webp"
-    forget_aside(tmp_path, name)
-    forget_aside(tmp_path, name)
-    assert set_aside(tmp_path, ["sub/[x]/a.webp"]) == []
-    assert set_aside(tmp_path / "new", ["a.png"]) == []
 
 
 def test_a_saved_picture_is_read_back_only_while_it_is_the_one_that_was_saved(tmp_path):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -66,6 +66,8 @@ class Journey:
     retries: int
     job_timeout_s: float
     bad_input: type[Exception]
+    paid: dict[int, Task] = field(default_factory=dict)
+    """Jobs that were accepted and have not ended, for a folder that fails: then they are known here only."""
 
     async def carry(self, task: Task) -> None:
         """Carry one job as far as it goes; its end is in the ledger.
@@ -217,6 +219,12 @@ class Journey:
         return taken
 
     async def _finish(self, task: Task, *, at_once: bool) -> None:
+        """Bring an accepted job to its end; while that lasts, or when it fails, it is among the `paid`."""
+        self.paid[task.job] = task
+        await self._watch(task, at_once=at_once)
+        del self.paid[task.job]
+
+    async def _watch(self, task: Task, *, at_once: bool) -> None:
         """Watch an accepted job to its end and keep what it gives."""
         if task.submitted_at is None:
             return

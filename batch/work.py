@@ -28,7 +28,7 @@ from batch.settle import Settling
 from batch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
 
     from batch.budget import Budget
@@ -78,17 +78,20 @@ class Work:
     async def carry_all(self, service: Service | None, jobs: int, to_send: int, *, unknown: int) -> None:
         """Carry `jobs` jobs, `to_send` of them to be paid for, and settle `unknown` ones of before.
 
-        Raises FolderError when the folder fails.
+        Raises FolderError when the folder fails; it names what is paid and no longer noted anywhere.
         """
+        paid: dict[int, Task] = {}
         try:
-            await self._carry_all(service, jobs, to_send, unknown)
+            await self._carry_all(service, jobs, to_send, unknown, paid)
         except ExceptionGroup as group:
             folder, others = group.split(FolderError)
             if folder is None or others is not None:
                 raise
-            raise _as_one(folder) from group
+            raise _as_one(folder, paid.values()) from group
 
-    async def _carry_all(self, service: Service | None, jobs: int, to_send: int, unknown: int) -> None:
+    async def _carry_all(
+        self, service: Service | None, jobs: int, to_send: int, unknown: int, paid: dict[int, Task]
+    ) -> None:
         tally = Tally(self._listen)
         async with AsyncExitStack() as stack:
             remote = await stack.enter_async_context(local_service()) if service is None else service
@@ -116,6 +119,7 @@ class Work:
                 retries=self.settings.retries,
                 job_timeout_s=self.settings.job_timeout_s,
                 bad_input=PictureError,
+                paid=paid,
             )
             try:
                 await self._within_bounds(journey, control, client, desk, to_send)
@@ -257,10 +261,21 @@ async def local_service() -> AsyncIterator[Service]:
             await to_thread.run_sync(process.close)
 
 
-def _as_one(group: BaseExceptionGroup[FolderError]) -> FolderError:
-    """Return one error that says everything: each may name a request that was accepted and could not be noted."""
+def _as_one(group: BaseExceptionGroup[FolderError], paid: Iterable[Task]) -> FolderError:
+    """Return one error that says everything: each may name a request that was accepted and could not be noted.
+
+    So does this one of jobs that were under way: with the folder their request ids may be gone.
+    """
     said = dict.fromkeys(str(error) for error in _leaves(group))
+    under_way = [f"{task.name}: {task.request_id}{_price(task)}" for task in paid]
+    if under_way:
+        said["Paid for and not in the folder yet, by request id:"] = None
+        said |= dict.fromkeys(under_way)
     return FolderError("\n".join(said))
+
+
+def _price(task: Task) -> str:
+    return "" if task.estimate is None else f", about ${task.estimate / 1_000_000:.4f}"
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -206,17 +206,21 @@ def test_a_folder_of_pictures_that_cannot_be_read_is_named_before_anything_is_se
 
 
 def test_an_output_folder_that_vanishes_ends_the_run_and_names_what_was_accepted(api, pairs, out):
-    manifest = pairs(60)
+    """The ledger goes with the folder, so every request that is paid for and was not saved is told."""
+    manifest, saved = pairs(60), []
+
+    def hear(progress):
+        if progress.event is not None and progress.event.name == "job.saved":
+            saved.append(progress.event.fields["request_id"])
+            if len(saved) == 5:
+                shutil.rmtree(out, ignore_errors=True)
+
     with pytest.raises(FolderError, match="has vanished while it was in use") as gone:
-        go(
-            api,
-            manifest,
-            out,
-            listener=after("job.saved", 5, lambda: shutil.rmtree(out, ignore_errors=True)),
-            concurrency=4,
-        )
+        go(api, manifest, out, listener=Listener(progress=hear), concurrency=4, price=30_000)
     assert gone.value.exit_code == 2
-    assert submits(api) < 60
+    accepted = {job["request_id"] for job in api.stats()["jobs"]}
+    assert 5 <= len(accepted) < 60
+    assert {request for request in accepted if request not in str(gone.value)} == set(saved)
 
 
 def test_an_output_folder_that_was_moved_away_and_back_is_gone_on_with(api, pairs, out, tmp_path):

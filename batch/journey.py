@@ -168,7 +168,7 @@ class Journey:
     async def _send(
         self, task: Task, body: dict[str, Scalar], answered: Callable[[], None], *, last: bool
     ) -> tuple[verdicts.Submission, Task]:
-        """Set the money aside, reserve, POST once, call `answered`, record: nothing parts these steps.
+        """Set the money aside, reserve, POST once, call `answered` where it is accepted, record: nothing parts these steps.
 
         The POST is bounded by the client's timeouts, and by the halt's hurry. Raises CapReached, with nothing sent.
         """
@@ -192,7 +192,10 @@ class Journey:
             )
             with self.halt.posting():
                 reply = await self.client.submit(body)
-            answered()
+            if isinstance(
+                reply, verdicts.Accepted
+            ):  # any other answer may be the last word for those behind as well
+                answered()
             reply = await self._record(task, reply, last=last)
         return reply, task
 

@@ -111,6 +111,7 @@ async def test_one_429_makes_everybody_wait_and_then_go_together(quick):
         assert queue.inside == []
         opens = queue.pace.gate.opens_at
         await anyio.sleep_until(opens + 0.02)
+        await wait_all_tasks_blocked()
         assert sorted(queue.inside) == ["a", "b", "c"]
 
 
@@ -123,6 +124,7 @@ async def test_those_who_wait_for_a_place_wait_for_a_closure_that_comes_meanwhil
         await queue.leave("a")
         assert queue.inside == ["a"]
         await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
+        await wait_all_tasks_blocked()
         assert queue.inside == ["a", "b"]
 
 
@@ -133,8 +135,10 @@ async def test_a_closure_that_is_extended_is_waited_out(quick):
         first = queue.pace.gate.opens_at
         queue.close(0.15)
         await anyio.sleep_until(first + 0.03)
+        await wait_all_tasks_blocked()
         assert queue.inside == []
         await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
+        await wait_all_tasks_blocked()
         assert queue.inside == ["a"]
 
 
@@ -230,6 +234,7 @@ async def test_after_a_429_without_a_header_one_probes_and_when_it_is_taken_the_
             for name in "abc":
                 await queue.come(name)
             await anyio.sleep_until(queue.pace.gate.opens_at + 0.03)
+            await wait_all_tasks_blocked()
             assert queue.inside == ["a"]
         queue.pace.let_through(Turn.SUBMIT)
         await queue.leave("a")

@@ -31,6 +31,7 @@ IN_A_THREAD = pytest.mark.parametrize(
 NOTEBOOK = """
 import asyncio, os, signal, sys
 from batch import Listener, RunSettings, Service, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 url, key = sys.argv[1:]
 heard = []
 

@@ -184,14 +184,14 @@ async def test_waiting_for_a_failed_job_says_why(client, api):
 
 @pytest.mark.anyio
 async def test_waiting_too_short_gives_the_request_id_to_go_on_with(client, api):
-    api.settings(latency_s=1.0)
+    api.settings(latency_s=2.5)
     submission = await client.submit(body())
     with pytest.raises(JobRunning) as running:
         await client.wait(submission.request_id, deadline_s=0.2)
     assert running.value.request_id == submission.request_id
     assert submission.request_id in str(running.value)
-    assert running.value.waited_s == pytest.approx(0.2, abs=0.2)
-    result = await client.wait(running.value.request_id, deadline_s=10)
+    assert 0.2 <= running.value.waited_s < 2.5
+    result = await client.wait(running.value.request_id, deadline_s=20)
     assert result.cost == 30_000
     assert api.stats(jobs=False)["accepted"] == 1
 

@@ -33,7 +33,7 @@ def crowd():
 def test_by_itself_more_jobs_are_in_flight_than_anybody_would_have_asked_for(crowd, pairs, out):
     crowd.settings(latency="fixed", latency_s=2.0)
     assert go(crowd, pairs(60), out).exit_code == 0
-    assert crowd.stats(jobs=False)["most_in_flight"] > 40  # 60, on a machine with nothing else to do
+    assert crowd.stats(jobs=False)["most_in_flight"] > 20  # 60, on a machine with nothing else to do
 
 
 def test_a_run_writes_down_the_limit_and_the_job_times_it_met(crowd, pairs, out, monkeypatch):

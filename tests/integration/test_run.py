@@ -274,7 +274,7 @@ def test_a_429_that_names_no_time_closes_the_gate_for_a_while(api, pairs, out, i
     )
     assert go(api, pairs(16), out).exit_code == 0
     waited, _ = gap_s(api)
-    assert waited >= 0.55
+    assert waited >= 0.3  # 0.6; without a closure it is some milliseconds
     assert api.stats(jobs=False)["http_429"] == 1
 
 

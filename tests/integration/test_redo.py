@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
+from contextlib import closing
 
 import pytest
 import support
@@ -248,6 +250,19 @@ def test_failed_rows_are_chosen_and_need_no_yes(hosted, command, half, words, se
     assert seeds(half) == {f"row-{n}": n for n in range(4)} | changed
     assert submits(hosted) == 4 + len(sent)
     assert versions(half) == {}
+
+
+def test_expired_rows_are_chosen_apart_from_failed_ones(hosted, command, half):
+    """row-1 was paid, as far as anybody knows; row-3 failed and stays so."""
+    with closing(sqlite3.connect(half / "ledger.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE jobs SET state='expired', error_class='expired', cost=30000 "
+            "WHERE job = (SELECT job FROM rows WHERE id='row-1')"
+        )
+    assert command("retry", half, "--status", "expired", "--yes")[0] == 0
+    assert statuses(half) == {"saved": 3, "failed": 1}
+    assert by_id(half)["row-1"]["status"] == "saved"
+    assert submits(hosted) == 4 + 1
 
 
 @pytest.mark.parametrize(

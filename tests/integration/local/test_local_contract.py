@@ -76,6 +76,17 @@ def test_each_accepted_post_is_a_new_job(start):
     assert stats["accepted_by_prompt"] == {"Apply oak": 2}
 
 
+def test_what_was_polled_is_counted_by_request(start):
+    api, client = start()
+    first, second = client.submit(), client.submit()
+    client.ended(second)
+    before = api.stats()["polls"].get(first, 0)
+    for _ in range(3):
+        client.status(first)
+    assert api.stats()["polls"][first] == before + 3
+    assert api.stats()["polls"][second] >= 1
+
+
 def test_states_over_time_with_a_bounded_number_of_workers(start):
     api, client = start(latency="fixed", latency_s=0.4, workers=1)
     first, second = client.submit(), client.submit()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -212,6 +213,9 @@ def test_it_listens_on_this_machine_only():
         assert api.base_url.startswith("http://127.0.0.1:")
         with Client(api) as client:
             assert client.post("/v1/unknown", json=body()).status_code == 404
+        with socket.socket() as elsewhere:  # another address of this very machine
+            elsewhere.settimeout(2)
+            assert elsewhere.connect_ex(("127.0.0.2", int(api.base_url.rpartition(":")[2]))) != 0
 
 
 SERVE = """

@@ -1,4 +1,4 @@
-"""v1, the blocking call: what its answer means for the job and for the money. Pure, as verdicts.py, whose rules it keeps.
+"""v1, the blocking call: what its answer means for the job and for the money. Pure, as judge.py, whose rules it keeps.
 
 A picture is told by its first bytes, since a gateway can answer 200 with a page of its own. Anything that may have come
 from a gateway, and every 200 without a picture, is MaybeBilled.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from batch.errors import JobFailed, MaybeBilled, RunStopped, SubmitFailed
-from batch.remote import verdicts
+from batch.remote.judge import judge_submit
 from batch.remote.values import micro_dollars
 from batch.remote.verdicts import Bounced, Refused, Stop, Throttled
 
@@ -61,7 +61,7 @@ def is_picture(data: bytes) -> bool:
 
 
 def _refuse(reply: Reply) -> NoReturn:
-    verdict = verdicts.judge_submit(reply)
+    verdict = judge_submit(reply)
     request_id = reply.headers.get(REQUEST_ID)
     if isinstance(verdict, Stop):
         raise RunStopped(verdict.reason)

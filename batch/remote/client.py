@@ -31,6 +31,7 @@ from batch.remote import verdicts
 from batch.remote.api import BASE64_LIMIT, JSON_LIMIT, UPLOAD_S, Api
 from batch.remote.blocking import REQUEST_ID, SyncResult, read_picture
 from batch.remote.gate import Turn
+from batch.remote.judge import judge_status, judge_submit
 from batch.remote.pace import Pace
 from batch.remote.polls import CAREFUL, NEARBY, Polls
 from batch.remote.values import micro_dollars, read_time
@@ -111,7 +112,7 @@ class Client:
         await self._api.__aexit__(*exc)
 
     async def submit(self, body: Mapping[str, Any]) -> Submission:
-        """POST a new job, once; return what is known of it: see verdicts.py.
+        """POST a new job, once; return what is known of it: see judge.py.
 
         Never raises for an answer or its absence: a lost answer is `Unknown`, and no connection is `Bounced`.
         """
@@ -125,7 +126,7 @@ class Client:
             return verdicts.Stop(str(exc), None)
         self._compare_clocks(reply)
         self.pace.reached()
-        submission = verdicts.judge_submit(reply)
+        submission = judge_submit(reply)
         if isinstance(submission, Throttled):
             self.pace.throttled(submission, self.clock())
         elif isinstance(submission, verdicts.Accepted):
@@ -160,14 +161,14 @@ class Client:
         reply, sent_at = await self._ask(Turn.STATUS, f"{self._request_url(request_id)}/status", JSON_LIMIT)
         if isinstance(reply, Trouble):
             return Look(reply, None, sent_at)
-        return Look(verdicts.judge_status(reply), verdicts.total_time(reply), sent_at)
+        return Look(judge_status(reply), verdicts.total_time(reply), sent_at)
 
     async def result(self, request_id: str) -> Result | StatusVerdict:
         """Ask once for the result of a finished job: a Result, or the verdict on why there is none."""
         reply, _ = await self._ask(Turn.RESULT, self._request_url(request_id), BASE64_LIMIT)
         if isinstance(reply, Trouble):
             return reply
-        verdict = verdicts.judge_status(reply)
+        verdict = judge_status(reply)
         if not isinstance(verdict, Completed):
             return verdict
         try:

@@ -1,8 +1,4 @@
-"""What an answer of the service means: pure functions from a reply to a value, and the reason for each line.
-
-The rules are the vendor's error table. The line that decides about money: only an answer that the service itself
-gave, and that says "not accepted", lets a submit be repeated. Anything a gateway may have said is `Unknown`.
-"""
+"""What an answer of the service may mean, as values, and what is read out of one; judge.py says which means what."""
 
 from __future__ import annotations
 
@@ -109,61 +105,6 @@ class Stop:
 
 Submission = Accepted | Throttled | Bounced | Refused | Unknown | Stop
 
-_STOPS = {
-    401: "The API key is missing or not accepted. Check SEGMIND_API_KEY.",
-    403: "This account may not call the model.",
-    404: "The service does not know this model.",
-    405: "The service refuses the verb: a fault of texbatch, please report it.",
-    410: "The model is retired.",
-}
-
-
-def judge_submit(reply: Reply) -> Submission:
-    """Say what the answer to a submit means for the job that was sent."""
-    status = reply.status
-    if 200 <= status < 300:
-        return _accepted(reply)
-    if status == 429:
-        return read_throttle(reply)
-    if status in _STOPS:
-        return Stop(f"{_STOPS[status]} ({reply.reason})", status)
-    if status == 406:
-        return _judge_406(reply)
-    if status in {400, 422}:
-        return Refused(reply.reason, status)
-    if status == 500 and reply.vendor:
-        # The vendor: "retry the submit"; after a parameter change it usually means a bad parameter, hence bounded.
-        return Bounced("service_error", reply.reason, status)
-    if 400 <= status < 500 and reply.vendor:
-        return Refused(reply.reason, status)
-    # A gateway cannot know whether the job behind it was started.
-    return Unknown("ambiguous_answer", reply.reason, status)
-
-
-def _accepted(reply: Reply) -> Accepted | Unknown:
-    request_id = reply.body.get("request_id") if isinstance(reply.body, Mapping) else None
-    if isinstance(request_id, str) and request_id:
-        return Accepted(request_id)
-    return Unknown("no_request_id", f"accepted without a request id ({reply.reason})", reply.status)
-
-
-def _judge_406(reply: Reply) -> Stop | Refused:
-    said = (reply.envelope or reply.text).casefold()
-    if "content-type" in said or "content type" in said:
-        return Stop(
-            f"The service refuses our Content-Type: a fault of texbatch, please report it. ({reply.reason})",
-            406,
-        )
-    if "credit" in said:
-        return Stop(
-            f"The account has no credits left. Add credits, then run the same command. ({reply.reason})", 406
-        )
-    if "spend" in said and "limit" in said:
-        return Stop(
-            f"The team's spend limit is reached. Raise it, then run the same command. ({reply.reason})", 406
-        )
-    return Refused(reply.reason, 406)
-
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -208,28 +149,6 @@ class Trouble:
 
 
 StatusVerdict = Running | Completed | Failed | Gone | Throttled | Denied | Stop | Trouble
-
-
-def judge_status(reply: Reply) -> StatusVerdict:
-    """Say what the answer to a status or result GET means for the job."""
-    word = reply.body.get("status") if isinstance(reply.body, Mapping) else None
-    if word == "FAILED":  # served as 422, but the word decides
-        return Failed(reply.envelope or "the service gave no reason", reply.status)
-    if reply.status == 200 and word in RUNNING:
-        return Running()
-    if reply.status == 200 and word == "COMPLETED":
-        return Completed()
-    if reply.status == 429:
-        return read_throttle(reply)
-    if reply.status in {404, 410}:
-        return Gone(reply.reason, reply.status)
-    if reply.status in {401, 403}:
-        return Denied(f"{_STOPS[reply.status]} ({reply.reason})", reply.status)
-    if reply.status == 405:
-        return Stop(_STOPS[405], 405)
-    if reply.status == 422 and reply.vendor:
-        return Failed(reply.envelope or reply.reason, 422)
-    return Trouble(reply.reason, reply.status)
 
 
 def read_result(reply: Reply) -> Result:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from batch.errors import ServiceError
 from batch.remote import verdicts
 from batch.remote.body import from_json
+from batch.remote.judge import TABLE, judge_status, judge_submit
 from batch.remote.values import micro_dollars, read_time
 from batch.remote.verdicts import (
     Accepted,
@@ -25,8 +26,6 @@ from batch.remote.verdicts import (
     Throttled,
     Trouble,
     Unknown,
-    judge_status,
-    judge_submit,
     read_throttle,
 )
 
@@ -350,3 +349,23 @@ def test_a_reason_is_one_bounded_line():
     assert long.reason.startswith("HTTP 502: line one line two xxx")
     assert len(long.reason) < 320
     assert reply(502).reason == "HTTP 502: an empty answer"
+
+
+def test_every_line_of_the_table_has_its_reason_and_speaks_of_a_call():
+    assert all(line.why and (line.submit or line.get) for line in TABLE)
+
+
+def test_no_line_of_the_table_is_needless():
+    """Each decides some answer of the table: without it another line would."""
+    bodies = [
+        None, {"error": "no"}, {"message": "no"}, {"status": "FAILED", "error": "blocked"}, {"status": "QUEUED"},
+        {"status": "COMPLETED"}, {"request_id": "r"}, {"error": "Insufficient credits"}, {"error": "spend limit"},
+        {"error": "Content-Type"},
+    ]  # fmt: skip
+    statuses = [200, 201, 302, 400, 401, 403, 404, 405, 406, 409, 410, 418, 422, 429, 500, 502, 503]
+    deciding = {
+        next(number for number, line in enumerate(TABLE) if getattr(line, call) and line.when(answer))
+        for answer in (reply(status, body) for status in statuses for body in bodies)
+        for call in ("submit", "get")
+    }
+    assert deciding == set(range(len(TABLE)))

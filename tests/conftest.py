@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from batch.local import LocalApi
 
 
+LONG_TEST_S = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the long proofs and the benchmarks more time than the other tests."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("benchmark"):
+            item.add_marker(pytest.mark.timeout(LONG_TEST_S))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Run async tests on asyncio, because that is what ships."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import os
+import pty
 import queue
 import select
 import sqlite3
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from PIL import Image
@@ -24,7 +28,7 @@ from batch.config import Reading
 from batch.local import card_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from batch import Finished, Listener
@@ -176,11 +180,44 @@ def texbatch(*args: str | Path, env: Mapping[str, str], cwd: Path | None = None)
     return command
 
 
-def seen_on(terminal: int, enough: Callable[[str], bool] = lambda _: False) -> str:
-    """Read what a pseudo-terminal shows until it is enough, or until its command ends."""
+@contextmanager
+def on_a_terminal(
+    *args: str | Path, env: Mapping[str, str], cwd: Path | None = None, size: tuple[int, int] = (40, 160)
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start the command on a pseudo-terminal of so many lines and columns that controls it; give it and our end.
+
+    It is killed at the end of the block.
+    """
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, size)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batch", *map(str, args)],
+        stdin=its, stdout=its, stderr=its, env=dict(env), cwd=cwd,
+        start_new_session=True, preexec_fn=_take_the_terminal,  # noqa: PLW1509  no threads of the child's own yet
+    )  # fmt: skip
+    os.close(its)
+    try:
+        with process:
+            try:
+                yield process, ours
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
+
+
+def _take_the_terminal() -> None:
+    """Make the standard input the terminal whose Ctrl-C reaches this process."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def seen_on(
+    terminal: int, enough: Callable[[str], bool] = lambda _: False, *, patience_s: float = 60.0
+) -> str:
+    """Read what a pseudo-terminal shows until it is enough, until its command ends, or until it shows nothing more."""
     seen = bytearray()
     while not enough(seen.decode(errors="replace")):
-        ready, _, _ = select.select([terminal], [], [], 60)
+        ready, _, _ = select.select([terminal], [], [], patience_s)
         try:
             piece = os.read(terminal, 65_536) if ready else b""
         except OSError:  # Linux: the other side is closed

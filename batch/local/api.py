@@ -115,6 +115,8 @@ class LocalApi(_Held):
             (self._ended if up.done() else up).set_exception(exc)
         else:
             self._ended.set_result(None)
+            if not up.done():
+                up.set_exception(LocalError("the local server ended before it was up"))
 
 
 class LocalProcess(_Held):

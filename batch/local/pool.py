@@ -66,6 +66,8 @@ class Pool:
             self._all.discard(process)
             if process.returncode is None:
                 process.kill()
+            if process.stdout is not None:
+                await process.stdout.read()  # asyncio sees no end behind a picture that nobody has read
             await process.wait()
             if process.stdin is not None:
                 process.stdin.close()

@@ -3,11 +3,7 @@
 import contextlib
 import json
 import os
-import pty
-import select
 import subprocess
-import sys
-import time
 
 import pytest
 import support
@@ -118,47 +114,20 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
     go(api, pairs(lines), out)
     lines[1]["prompt"] = "walnut"
     pairs(lines)
-    primary, secondary = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batch", "run", "pairs.csv", "--out", "out", "--progress", "none"],
-        stdin=secondary, stdout=secondary, stderr=secondary, env=support.environment(api), cwd=tmp_path,
-        start_new_session=True, preexec_fn=_control_terminal,  # noqa: PLW1509  no threads of the child's own yet
-    )  # fmt: skip
-    os.close(secondary)
-    with process:
-        told = _read(primary, until="[y/N]")
+    args = ("run", "pairs.csv", "--out", "out", "--progress", "none")
+    with support.on_a_terminal(*args, env=support.environment(api), cwd=tmp_path) as (process, terminal):
+        told = support.seen_on(terminal, lambda text: "[y/N]" in text)
         assert "1 row changed since they were paid for. Pay for them again, about $0.03?" in told.replace(
             "\r\n", "\n"
         )
-        os.write(primary, answer.encode())
-        told += _read(primary, until=None)
-        assert process.wait(30) == code, told
-    os.close(primary)
+        while process.poll() is None:  # a Ctrl-C just before the answer is read for is not heard: once more
+            os.write(terminal, answer.encode())
+            told += support.seen_on(terminal, patience_s=1.0)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+    assert process.returncode == code, told
     assert submits(api) == sent
     assert "Traceback" not in told
-
-
-def _control_terminal():
-    """Make the standard input the terminal whose Ctrl-C reaches this process."""
-    import fcntl  # noqa: PLC0415
-    import termios  # noqa: PLC0415
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def _read(terminal, *, until):
-    """Read what is told on a terminal, until a text or the end."""
-    told = ""
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and (until is None or until not in told):
-        if select.select([terminal], [], [], 0.2)[0]:
-            with contextlib.suppress(OSError):
-                piece = os.read(terminal, 4096).decode(errors="replace")
-                told += piece
-                if piece:
-                    continue
-            return told
-    return told
 
 
 # -- links that are signed anew ---------------------------------------------------------------------------------------

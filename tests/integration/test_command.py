@@ -2,13 +2,10 @@
 
 import json
 import os
-import pty
 import resource
 import signal
 import subprocess
-import sys
 import sysconfig
-import termios
 from pathlib import Path
 
 import pytest
@@ -103,16 +100,10 @@ def test_a_terminal_is_asked_before_changed_rows_are_paid_for(api, tmp_path, out
 
 def in_a_terminal(args, env, answer=b""):
     """Run the command on a pseudo-terminal; return all it showed. The answer is typed ahead."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (40, 160))
-    with subprocess.Popen(
-        [sys.executable, "-m", "batch", *args], stdin=slave, stdout=slave, stderr=slave, env=env
-    ) as process:  # fmt: skip
-        os.close(slave)
-        os.write(master, answer)
-        shown = support.seen_on(master)
-    os.close(master)
-    assert process.returncode in {0, 2}, shown
+    with support.on_a_terminal(*args, env=env) as (process, terminal):
+        os.write(terminal, answer)
+        shown = support.seen_on(terminal)
+        assert process.wait(30) in {0, 2}, shown
     return shown
 
 

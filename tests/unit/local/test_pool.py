@@ -22,7 +22,7 @@ async def test_a_pool_closes_while_a_picture_lies_unread_in_the_pipe():
     worker = await pool._start()
     worker.stdin.write(pack({"request": PICTURE}, [product, texture]))
     async with asyncio.timeout(60):
-        while len(worker.stdout._buffer) <= PIPED:
+        while len(worker.stdout._buffer) <= PIPED:  # noqa: ASYNC110  a buffer tells nobody
             await asyncio.sleep(0.01)
         await pool.close()
     assert worker.returncode is not None

@@ -1,6 +1,6 @@
 """The conversation with the service.
 
-api.py       the border: the only module that imports httpx; requests in, Reply or NoAnswer out
+api.py       the border: the only module that imports httpx; requests in, Reply or NoAnswer out · pool.py  the connections
 judge.py     what an answer means, as one table with reasons · verdicts.py its values · values.py  the amounts and times in it
 body.py      JSON in and out, a large one in a thread · route.py  proxies and certificates
 gate.py      when a request may go: the one gate that a 429 closes for everybody, pure

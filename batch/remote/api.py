@@ -1,12 +1,9 @@
 """The border: the only module that imports httpx. Requests go in; a Reply or a NoAnswer comes out.
 
 Two pools: one holds the key and speaks to the three API hosts only; the other has no key and fetches pictures from any
-host. httpx's face rides on an aiohttp transport of our own, because the mapping of its errors decides about money:
-NotDelivered is raised only when no connection could be made (aiohttp's connector errors), or when none was free, never
-for a connection that broke later, whatever it looks like. No cookies, no redirects with the key, bounded sizes and times.
-
-Only a picture that was redirected goes through httpx's client. Every other request is handed to the transport itself: the
-client's stack of wrappers costs more CPU than all the rest of a call (tests/benchmarks/test_transport.py).
+host. httpx makes the requests; pool.py carries them, because httpx's own connections, and its client's stack of wrappers,
+cost more CPU than all the rest of a call (tests/benchmarks/test_transport.py), and its errors do not tell whether a
+request was delivered. Only a picture that was redirected goes through httpx's client, over the same pool.
 """
 
 from __future__ import annotations
@@ -17,19 +14,18 @@ from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import aiohttp
 import anyio
 import httpx
 from anyio import to_thread
 from yarl import URL
 
-from batch.errors import NoAnswer, NotDelivered, RunStopped, UselessAnswer
+from batch.errors import NoAnswer, NotDelivered
 from batch.remote.body import LARGE, from_json, to_json
+from batch.remote.pool import Form, Pool
 from batch.remote.route import proxy_for, trusting
 from batch.remote.verdicts import EXCERPT, Reply
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable, Mapping
 
     from batch.config import Network, Service
@@ -39,123 +35,20 @@ HISTORY_LIMIT = 16 * 1024 * 1024
 PICTURE_LIMIT = 64 * 1024 * 1024
 BASE64_LIMIT = PICTURE_LIMIT // 3 * 4 + JSON_LIMIT
 
-REUSE_IDLE_S = 2.0  # a connection idle for longer may be closed by the other side just as a POST leaves
 ANSWER_S = 60.0  # the whole of one request, so that an endless answer ends; waiting for a free connection is not in it
 UPLOAD_S = 300.0
 TIMEOUTS = httpx.Timeout(connect=10.0, read=30.0, write=None, pool=300.0)  # writing: the whole bounds it
-CONNECTIONS = 64  # of a kind, whatever is in flight: a few kinds must fit into macOS's 256 open files
+CONNECTIONS = 24
+"""Of a kind, whatever is in flight: 80 polls a second at 300 ms each. More of them only answer at once, and keep the loop
+from everything else (tests/benchmarks/test_loop_lag.py)."""
+
 REDIRECTS = 5  # of a picture's URL; the key never follows one
+ASKED_AGAIN = 4096  # GETs that are kept for the next time: making one costs a third of a call
 
 HEADERS = {"user-agent": "texbatch", "accept": "*/*", "accept-encoding": "gzip, deflate"}
 SHORTEST_SECRET = 8  # a shorter key is part of too many words
 
 _Answer = TypeVar("_Answer")
-_url = lru_cache(maxsize=4096)(httpx.URL)
-"""A job is asked for again and again, and reading its URL is half the cost of a request."""
-
-
-class CertificateRejected(httpx.ConnectError):
-    """The other side's certificate was not accepted."""
-
-
-def _unheard(headers: Mapping[str, str]) -> None:
-    """Do nothing with the headers; most answers are read whole or not at all."""
-
-
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """httpx over an aiohttp session, answers read whole: a request's extension `limit` bounds them, in bytes.
-
-    Does not count connections: whoever calls it does.
-    """
-
-    def __init__(self, network: Network, context: ssl.SSLContext) -> None:
-        self._network = network
-        self._context = context
-        self._session: aiohttp.ClientSession | None = None
-
-    def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._context, keepalive_timeout=REUSE_IDLE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; aiohttp's errors become httpx's, connector errors alone ConnectError."""
-        status, headers, data = await self.exchange(request)
-        plain = {name: value for name, value in headers.items() if name != "content-encoding"}
-        return httpx.Response(status, headers=plain, content=data, request=request)
-
-    async def exchange(
-        self, request: httpx.Request, heard: Callable[[Mapping[str, str]], None] = _unheard
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send one request; return status, headers (names in lower case) and the body, decompressed.
-
-        `heard` gets the headers as soon as they are there. Raises as `handle_async_request` does, and NoAnswer for a
-        body over the limit.
-        """
-        if self._session is None:  # a session belongs to the running loop
-            self._session = self._open()
-        timeout, proxy = (
-            request.extensions["timeout"],
-            proxy_for(self._network, request.url.scheme, request.url.host, request.url.port),
-        )
-        try:
-            response = await self._session.request(
-                request.method,
-                URL(str(request.url), encoded=True),  # a signed URL is good as it was written only
-                headers=request.headers.multi_items(),
-                data=await request.aread() or None,
-                allow_redirects=False,
-                proxy=proxy,
-                timeout=aiohttp.ClientTimeout(sock_connect=timeout["connect"], sock_read=timeout["read"]),
-            )
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as exc:
-            raise CertificateRejected(str(exc), request=request) from exc
-        except (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientHttpProxyError,
-            aiohttp.ConnectionTimeoutError,
-            aiohttp.InvalidURL,  # refused before anything was sent
-        ) as exc:
-            raise httpx.ConnectError(_words(exc), request=request) from exc
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise httpx.ReadError(_words(exc), request=request) from exc
-        if proxy is not None and response.status == 407:  # no service's answer: the proxy's own
-            response.close()
-            raise httpx.ConnectError("the proxy wants another user or password", request=request)
-        headers = _headers(response)
-        heard(headers)
-        return response.status, headers, await _body(response, request)
-
-    async def aclose(self) -> None:
-        """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _body(response: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
-    """Read the body to its end, which frees the connection; one that is not read so far is cut."""
-    limit, chunks, size = request.extensions["limit"], [], 0
-    try:
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise UselessAnswer(f"{_place(request)}: the answer is over {limit} bytes")
-    except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as exc:
-        raise httpx.ReadError(_words(exc), request=request) from exc
-    finally:
-        if not response.content.at_eof():
-            response.close()
-    return b"".join(chunks)
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.raw_headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 class Api:
@@ -171,24 +64,24 @@ class Api:
         context = trusting(service.network.ca_file)
         self._asking = httpx.Headers(HEADERS | {"x-api-key": service.api_key})
         self._sending = httpx.Headers({**self._asking, "content-type": "application/json"})
-        self._secret = service.api_key.encode()
-        self._api = AiohttpTransport(service.network, context)
-        self._files = AiohttpTransport(service.network, context)
         self._plain = httpx.Headers(HEADERS)
+        self._secret = service.api_key.encode()
+        self._api = Pool(context)
+        self._files = Pool(context)
         self._redirecting = httpx.AsyncClient(
-            transport=self._files,
-            headers=HEADERS,
+            transport=_OverPool(self._files, service.network),
             max_redirects=REDIRECTS - 1,  # the first one is ours
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
+        self._asked_again = lru_cache(maxsize=ASKED_AGAIN)(self._asked)
         self._turns: defaultdict[object, anyio.Semaphore] = defaultdict(
             lambda: anyio.Semaphore(max_connections)
         )
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self._api)
-        await self._stack.enter_async_context(self._redirecting)
+        for opened in (self._api, self._files, self._redirecting):
+            await self._stack.enter_async_context(opened)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -209,9 +102,19 @@ class Api:
         Raises NotDelivered when no connection could be made, NoAnswer when the answer did not come whole within
         `within_s` seconds and `limit` bytes, RunStopped when the certificate is not accepted.
         """
-        request = await self._request(method, url, body, params, limit=limit, timeout=TIMEOUTS.as_dict())
-        kind = (method, request.url.netloc)
-        return await self._reply(*await self._send(self._api.exchange, request, kind, within_s))
+        try:
+            if method == "GET" and params is None:
+                form = self._asked_again(url, limit)
+            else:
+                headers = self._asking if body is None else self._sending
+                content = None if body is None else await to_json(body)
+                request = httpx.Request(method, url, headers=headers, params=params, content=content)
+                form = self._form(request, limit)
+        except httpx.InvalidURL as exc:  # a request id may be of any length
+            raise _no_url(method, url, exc) from exc
+        return await self._reply(
+            *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
+        )
 
     async def blocking(
         self, url: str, body: Any, *, within_s: float, heard: Callable[[Mapping[str, str]], None]
@@ -220,69 +123,65 @@ class Api:
 
         `heard` gets the headers as soon as they are there, also of an answer that is cut later. Raises as `call` does.
         """
-        patient = TIMEOUTS.as_dict() | {"read": within_s}
-        request = await self._request("POST", url, body, None, limit=PICTURE_LIMIT, timeout=patient)
-        exchange, kind = partial(self._api.exchange, heard=heard), ("POST", request.url.netloc)
-        status, headers, data = await self._send(exchange, request, kind, within_s)
+        try:
+            request = httpx.Request("POST", url, headers=self._sending, content=await to_json(body))
+        except httpx.InvalidURL as exc:
+            raise _no_url("POST", url, exc) from exc
+        form = self._form(request, PICTURE_LIMIT, read_s=within_s)
+        status, headers, data = await self._send(
+            partial(self._api.exchange, form, heard), form, _kind(form), within_s
+        )
         return await self._reply(status, headers, data), data
 
     async def download(
         self, url: str, *, limit: int = PICTURE_LIMIT, within_s: float = ANSWER_S
     ) -> tuple[int, bytes]:
         """Fetch a file from any host without the key; return status and bytes. Raises as `call` does."""
-        extensions = {"limit": limit, "timeout": TIMEOUTS.as_dict()}
         try:
-            request = httpx.Request("GET", url, headers=self._plain, extensions=extensions)
+            request = httpx.Request("GET", url, headers=self._plain)
         except (httpx.InvalidURL, ValueError) as exc:
             raise NoAnswer(f"the output URL cannot be read: {exc}") from exc
-        status, headers, data = await self._send(self._files.exchange, request, "file", within_s)
+        form = self._form(request, limit)
+        status, headers, data = await self._send(partial(self._files.exchange, form), form, "file", within_s)
         if "location" not in headers or not httpx.codes.is_redirect(status):
             return status, data
         try:
-            request = httpx.Request(
-                "GET", request.url.join(headers["location"]), headers=self._plain, extensions=extensions
-            )
+            target = request.url.join(headers["location"])
+            request = httpx.Request("GET", target, headers=self._plain, extensions={"limit": limit})
         except (httpx.InvalidURL, ValueError) as exc:
             raise NoAnswer(f"the output URL leads nowhere: {exc}") from exc
-        send = partial(self._redirecting.send, follow_redirects=True)
-        response = await self._send(send, request, "file", within_s)
+        try:
+            response = await self._send(
+                partial(self._redirecting.send, request, follow_redirects=True), form, "file", within_s
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+            raise NoAnswer(f"{form.place}: {exc or type(exc).__name__}") from exc
         return response.status_code, response.content
 
-    async def _request(
-        self, method: str, url: str, body: Any, params: Mapping[str, str | int] | None, **bounds: Any
-    ) -> httpx.Request:
-        content = None if body is None else await to_json(body)
-        headers = self._asking if content is None else self._sending
-        try:
-            return httpx.Request(
-                method, _url(url), headers=headers, params=params, content=content, extensions=bounds
-            )
-        except httpx.InvalidURL as exc:  # a request id may be of any length
-            raise NotDelivered(f"{method} {url[:EXCERPT]}: no URL ({exc})") from exc
+    def _asked(self, url: str, limit: int) -> Form:
+        return self._form(httpx.Request("GET", url, headers=self._asking), limit)
+
+    def _form(self, request: httpx.Request, limit: int, **bounds: float) -> Form:
+        return _form(self.service.network, request, limit, **bounds)
 
     async def _send(
-        self,
-        send: Callable[[httpx.Request], Awaitable[_Answer]],
-        request: httpx.Request,
-        kind: object,
-        within_s: float,
+        self, exchange: Callable[[], Awaitable[_Answer]], form: Form, kind: object, within_s: float
     ) -> _Answer:
-        """Wait for a turn, then send within `within_s` seconds; what httpx and the clock raise becomes our own."""
+        """Wait for a turn, then send within `within_s` seconds."""
         turns = self._turns[kind]
-        with _border(request):
-            try:
-                turns.acquire_nowait()
-            except anyio.WouldBlock:
-                with anyio.move_on_after(TIMEOUTS.pool) as waiting:
-                    await turns.acquire()
-                if waiting.cancelled_caught:
-                    raise httpx.PoolTimeout("none became free in time") from None
-            try:
-                with anyio.move_on_after(within_s):
-                    return await send(request)
-            finally:
-                turns.release()
-            raise TimeoutError
+        try:
+            turns.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(TIMEOUTS.pool) as waiting:
+                await turns.acquire()
+            if waiting.cancelled_caught:
+                raise NotDelivered(f"{form.place}: no connection (none became free in time)") from None
+        try:
+            with anyio.move_on_after(within_s):
+                return await exchange()
+        finally:
+            turns.release()
+        raise NoAnswer(f"{form.place}: no whole answer in time")
 
     async def _reply(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
         if len(data) > LARGE:
@@ -295,36 +194,44 @@ class Api:
         return Reply(status, headers, from_json(data), data[: EXCERPT * 4].decode("utf-8", "replace"))
 
 
-class _border:  # noqa: N801  reads as a statement
-    """Turn what httpx and the clock raise into our own errors, most specific first; URLs lose their queries."""
+class _OverPool(httpx.AsyncBaseTransport):
+    """Lets httpx's client send through a pool; what the pool raises passes through the client as it is."""
 
-    def __init__(self, request: httpx.Request) -> None:
-        self.request = request
+    def __init__(self, pool: Pool, network: Network) -> None:
+        self._pool = pool
+        self._network = network
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if exc is None:
-            return
-        place = _place(self.request)
-        if isinstance(exc, CertificateRejected):
-            raise RunStopped(
-                f"{place}: the certificate is not accepted ({exc}). Check the address and SSL_CERT_FILE."
-            ) from exc
-        if isinstance(exc, httpx.ConnectError | httpx.PoolTimeout):
-            raise NotDelivered(f"{place}: no connection ({exc})") from exc
-        if isinstance(exc, TimeoutError):
-            raise NoAnswer(f"{place}: no whole answer in time") from exc
-        if isinstance(exc, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
-            raise NoAnswer(f"{place}: {exc or type(exc).__name__}") from exc
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        form = _form(self._network, request, request.extensions["limit"])
+        status, headers, data = await self._pool.exchange(form)
+        plain = {name: value for name, value in headers.items() if name != "content-encoding"}
+        return httpx.Response(status, headers=plain, content=data, request=request)
 
 
-def _place(request: httpx.Request) -> str:
-    return f"{request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}"
+def _form(network: Network, request: httpx.Request, limit: int, *, read_s: float | None = None) -> Form:
+    """Return a request as a pool takes it; raises NotDelivered when it cannot be one. Errors show no query of its URL."""
+    url = request.url
+    place = f"{request.method} {url.scheme}://{url.netloc.decode()}{url.path}"
+    try:
+        target = URL(str(url), encoded=True)  # a signed URL is good as it was written only
+    except ValueError as exc:
+        raise NotDelivered(f"{place}: no URL ({exc})") from exc
+    return Form(
+        place=place,
+        method=request.method,
+        url=target,
+        headers=request.headers.multi_items(),
+        content=request.read() or None,
+        proxy=proxy_for(network, url.scheme, url.host, url.port),
+        limit=limit,
+        connect_s=TIMEOUTS.connect,
+        read_s=TIMEOUTS.read if read_s is None else read_s,
+    )
 
 
-def _words(exc: BaseException) -> str:
-    if isinstance(exc, aiohttp.ClientResponseError):  # its own text holds the whole URL, query and all
-        return " ".join(exc.message.split())[:EXCERPT] or type(exc).__name__
-    return str(exc) or type(exc).__name__
+def _kind(form: Form) -> tuple[str, str]:
+    return form.method, form.url.authority
+
+
+def _no_url(method: str, url: str, exc: Exception) -> NotDelivered:
+    return NotDelivered(f"{method} {url[:EXCERPT]}: no URL ({exc})")

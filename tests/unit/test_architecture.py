@@ -68,7 +68,7 @@ def importers(name, **kind):
 def test_httpx_is_imported_at_the_border_only():
     """The local service fetches input images as a client of its own; it shares nothing with the journey."""
     assert importers("httpx", types=True) == {"batch.remote.api"}
-    assert {name for name in importers("aiohttp") if part(name) != "local"} == {"batch.remote.api"}
+    assert {name for name in importers("aiohttp") if part(name) != "local"} == {"batch.remote.pool"}
 
 
 def test_sqlite_stays_with_the_ledger():

@@ -13,7 +13,7 @@ import pytest
 
 from batch.config import Network, Service
 from batch.errors import NoAnswer, NotDelivered, RunStopped, UsageError
-from batch.remote import api
+from batch.remote import api, pool
 from batch.remote.api import Api
 from batch.remote.client import Client
 from batch.remote.verdicts import Accepted, Bounced, Stop, Unknown
@@ -458,7 +458,7 @@ async def test_a_post_on_a_connection_that_was_cut_meanwhile_is_not_repeated(ser
 
 
 async def test_a_connection_idle_for_longer_than_allowed_is_not_used_for_a_post(server, monkeypatch):
-    monkeypatch.setattr(api, "REUSE_IDLE_S", 0.05)
+    monkeypatch.setattr(pool, "REUSE_IDLE_S", 0.05)
     server.handle = lambda call: call.answer(200, ACCEPTED)
     async with Client(server.service) as client:
         await client.submit(BODY)

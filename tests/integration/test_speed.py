@@ -12,6 +12,7 @@ from batch.control import read_learned
 from batch.ledger.store import Ledger
 from batch.local import LocalApi
 from batch.remote.gate import Gate
+from batch.remote.polls import Polls
 
 
 def learned(out):
@@ -66,6 +67,26 @@ def test_that_gets_count_is_written_down_and_the_next_run_begins_with_it(api, pa
     ((_, counts_gets, limit),) = gates
     assert counts_gets
     assert limit is not None
+
+
+def test_the_next_run_begins_with_the_job_times_of_the_last(crowd, pairs, out, monkeypatch):
+    """So it does not begin to guess again."""
+    crowd.settings(latency="fixed", latency_s=0.3)
+    assert go(crowd, pairs(20), out).exit_code == 0
+    ((size, times),) = learned(out).times.items()
+    begins, init = [], Polls.__init__
+    monkeypatch.setattr(
+        Polls,
+        "__init__",
+        lambda self, *args: init(self, *args) or begins.append((self.times, self.of(size).gap(0.0, 0))),
+    )
+    assert go(crowd, pairs(20, "more.csv", first=100), out).exit_code == 0
+    ((known, first_gap),) = begins
+    assert known == {size: times}
+    assert (
+        min(times) * 0.5 < first_gap <= max(times)
+    )  # at the time of a quick job, not the fixed one of a first run
+    assert len(learned(out).times[size]) == 40
 
 
 def test_a_given_rate_is_kept(api, pairs, out):

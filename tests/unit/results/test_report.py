@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -287,3 +288,21 @@ def test_a_run_under_way_has_no_end(book):
 def test_a_folder_without_a_run_has_no_run_figures(book):
     figures = report.summary(book.ledger, book.clock)
     assert (figures["rows"], figures["started_at"], figures["exit_code"]) == (0, None, None)
+
+
+def test_the_report_takes_no_memory_for_its_rows(book, payload, folder):
+    """Ten times the rows: it is written in one pass, a chunk at a time."""
+
+    def peak(rows):
+        book.adopt(*(payload(f"row-{rows}-{n}", seed=n) for n in range(rows)))
+        tracemalloc.start()
+        try:
+            report.write_report(book.ledger, folder)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)  # imports and caches
+    small = peak(2_000)
+    assert peak(20_000) < small * 2  # two chunks of 2,000 at a time
+    assert sum(1 for _ in folder.report.open()) == 20_001

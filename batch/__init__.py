@@ -3,7 +3,7 @@
 The modules in the order a row travels:
 
     cli/         the command line: the only package that prints, reads the environment or asks
-    runner       holds the folder, plans, owns the tasks, ends with a report
+    runner       holds the folder, plans, begins, works · ending  reports, and the exit code
     doctor       is everything there that a run needs?
     rebuild      what a folder shows, written anew from its ledger
     refresh      the contact sheet anew while a run goes on
@@ -15,7 +15,8 @@ The modules in the order a row travels:
     intake/      read (CSV, YAML, JSONL, Parquet, .xlsx) · expand (defaults, matrix, templates) · check every cell and picture
     forecast     how long a run will take, before it begins
     control      what steers its speed, from what the folder has learned
-    journey      one job, start to finish: read this first
+    work         the tasks of a run, in rounds, until nothing is left to settle
+    journey      one job, start to finish: read this first · sending  its way out, and what it costs
     remote/      the conversation with the service: submit, polls, pace, uploads
     results/     pictures on disk · report.csv, failures.csv, summary.json · the contact sheet, report.html
     ledger/      SQLite: the state machine of a paid job, on disk before it is needed

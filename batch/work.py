@@ -15,6 +15,7 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from batch.arrival import Arrival
+from batch.book import Book
 from batch.config import Service
 from batch.control import Control
 from batch.errors import FolderError, NoAnswer, RunStopped, ServiceError, TimeIsUp
@@ -24,6 +25,7 @@ from batch.ledger import feed
 from batch.ledger.desk import open_desk
 from batch.remote.client import Client
 from batch.remote.upload import Uploads
+from batch.sending import Sending
 from batch.settle import Settling
 from batch.tally import Tally
 
@@ -108,17 +110,24 @@ class Work:
                 Client(remote, pace=control.pace, polls=control.polls, clock=self.ledger.clock)
             )
             desk = await stack.enter_async_context(open_desk(self.ledger))
-            journey = Journey(
-                desk=desk,
+            book = Book(desk, self.budget, tally)
+            arrival = Arrival(client, desk, self.folder, tally)
+            sending = Sending(
+                book=book,
                 client=client,
                 uploads=Uploads(client, desk, load_picture),
-                arrival=Arrival(client, desk, self.folder, tally),
-                budget=self.budget,
-                tally=tally,
                 halt=self.halt,
+                drag_s=arrival.drag_s,
                 retries=self.settings.retries,
-                job_timeout_s=self.settings.job_timeout_s,
                 bad_input=PictureError,
+            )
+            journey = Journey(
+                book=book,
+                client=client,
+                sending=sending,
+                arrival=arrival,
+                halt=self.halt,
+                job_timeout_s=self.settings.job_timeout_s,
                 paid=paid,
             )
             try:
@@ -141,7 +150,7 @@ class Work:
             with self.halt.working():
                 if self.settings.max_duration_s is not None:
                     beside.start_soon(self._time_out, self.settings.max_duration_s)
-                beside.start_soon(_tick, journey.tally)
+                beside.start_soon(_tick, journey.book.tally)
                 beside.start_soon(_remember, control, desk)
                 beside.start_soon(self.refresh.go_on)
                 if to_send:
@@ -156,7 +165,7 @@ class Work:
             client,
             self.budget,
             self.halt,
-            journey.tally,
+            journey.book.tally,
             say=self.warn,
             settle_s=self.settings.settle_s,
             retries=self.settings.retries,

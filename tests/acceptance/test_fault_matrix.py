@@ -148,7 +148,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=1.2))
     monkeypatch.setitem(Api.call.__kwdefaults__, "within_s", 2.0)
     monkeypatch.setitem(Api.download.__kwdefaults__, "within_s", 0.5)
-    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
     monkeypatch.setattr("batch.remote.gate.NO_HEADER_S", 0.2)
     monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.05)
@@ -159,7 +159,7 @@ def hasty(monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr("batch.remote.history.TRIES", 2)
     monkeypatch.setattr("batch.remote.upload.TRIES", 2)
-    monkeypatch.setattr("batch.journey.UNREACHABLE_TRIES", 1)
+    monkeypatch.setattr("batch.sending.UNREACHABLE_TRIES", 1)
     monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
 

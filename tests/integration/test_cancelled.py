@@ -15,7 +15,17 @@ import support
 from anyio.lowlevel import checkpoint
 from support import go, rows, service_of, write_csv
 
-from batch import FolderBusy, FolderError, Listener, ManifestError, RunSettings, UsageError, arun, runner
+from batch import (
+    FolderBusy,
+    FolderError,
+    Listener,
+    ManifestError,
+    RunSettings,
+    UsageError,
+    arun,
+    ending,
+    runner,
+)
 from batch.folder import OutputFolder
 from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S
 
@@ -236,13 +246,13 @@ def test_an_interrupt_in_a_notebook_ends_the_run(api, tmp_path, out):
 def thumbs_s(monkeypatch):
     """What each contact sheet had for its thumbnails, in seconds."""
     seen = []
-    write = runner.write_sheet
+    write = ending.write_sheet
 
     def noted(*args, thumbs_s):
         seen.append(thumbs_s)
         write(*args, thumbs_s=thumbs_s)
 
-    monkeypatch.setattr("batch.runner.write_sheet", noted)
+    monkeypatch.setattr("batch.ending.write_sheet", noted)
     return seen
 
 

@@ -69,7 +69,7 @@ def test_the_cap_holds_with_five_hundred_in_flight_and_is_used_to_the_last_job(p
 def test_the_cap_holds_while_jobs_fail_and_submits_are_turned_away(pairs, out, monkeypatch):
     """What was not billed is given back at once and may be spent on the next row."""
     monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.01)
-    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     faults = [
         {"call": "submit", "action": "status", "text": "rate_limit", "nth": [40, 90], "reset_in_s": 0.05},
         {"call": "submit", "action": "status", "text": "internal", "probability": 0.2},
@@ -289,7 +289,7 @@ def test_credits_that_run_out_let_what_is_in_flight_finish(pairs, out):
 
 def test_every_attempt_has_its_line_with_whole_micro_dollars(pairs, out, monkeypatch):
     """Estimated at $0.025, billed at what the server named, which varies by a half."""
-    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     with LocalApi(**INSTANT, price_spread=0.5) as api:
         api.faults(
             [{"call": "submit", "action": "status", "text": "internal", "prompt": "oak 1", "first": 1}]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_polls")
 @pytest.fixture
 def impatient(monkeypatch):
     """Let retries come at once: what is tested is whether they come."""
-    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
     monkeypatch.setattr("batch.remote.gate.NO_HEADER_S", 0.6)
     monkeypatch.setattr("batch.remote.history.TRIES", 1)

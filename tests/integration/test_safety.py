@@ -157,7 +157,7 @@ def test_the_key_is_in_no_traceback_of_an_internal_error(keyed, tmp_path, out):
     """A bug of ours, deep in a run, told in full."""
     write_csv(tmp_path / "pairs.csv", rows(2))
     (tmp_path / "broken.py").write_text(
-        "import batch.remote.client as c, batch.journey as j\n"
+        "import batch.remote.client as c\n"
         "async def submit(self, body):\n"
         "    raise RuntimeError(f'{self!r} {self.service!r} {self._api!r} {body}')\n"
         "c.Client.submit = submit\n"

@@ -106,7 +106,7 @@ SCENES = [  # faults of the first run, columns of its row, every how manieth awa
 async def test_a_run_cancelled_at_any_await_pays_once_and_ends_well(
     api, tmp_path, monkeypatch, faults, columns, every
 ):
-    monkeypatch.setattr("batch.journey.BOUNCE_FIRST_S", 0.01)
+    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.01)
     support.picture(tmp_path / "chair.png")
     left_behind = set()

@@ -2,9 +2,9 @@
 
 import pytest
 
+from batch.ending import exit_code
 from batch.errors import CapReached, Interrupted, RunStopped, TimeIsUp
 from batch.halt import Halt
-from batch.runner import exit_code
 
 CAP, TIME, STOP = CapReached("cap"), TimeIsUp("time"), RunStopped("credits")
 

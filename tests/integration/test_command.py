@@ -63,7 +63,11 @@ def test_verbose_says_what_happens_to_each_job(api, manifest, out):
         assert sum(f"job.{event} id=row-" in line for line in command.lines) == 20
 
 
-@pytest.mark.parametrize("options", [("-q",), ("--quiet", "-v", "--progress", "bar")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [("-q",), pytest.param(("--quiet", "-v", "--progress", "bar"), marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_quiet_says_nothing(api, manifest, out, options):
     command = texbatch("run", manifest, "--out", out, *options, env=environment(api))
     assert (command.end(), command.output) == (0, "")
@@ -165,6 +169,7 @@ def test_a_local_folder_starts_over_what_a_dead_run_left(tmp_path, out):
     support.assert_ledger_sound(out)
 
 
+@pytest.mark.slow
 def test_the_key_is_in_nothing_that_is_written(tmp_path, out):
     """Not in the output, not in a log, not in any file of the folder, not in a traceback."""
     key = "SG_5ec2e7ab1ef00d42"

@@ -16,7 +16,7 @@ The modules in the order a row travels:
     forecast     how long a run will take, before it begins
     control      what steers its speed, from what the folder has learned
     work         the tasks of a run, in rounds, until nothing is left to settle
-    journey      one job, start to finish: read this first · sending  its way out, and what it costs
+    journey      one job, start to finish: read this first · sending  its way out · book  its moves, noted
     remote/      the conversation with the service: submit, polls, pace, uploads
     results/     pictures on disk · report.csv, failures.csv, summary.json · the contact sheet, report.html
     ledger/      SQLite: the state machine of a paid job, on disk before it is needed

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from batch.ledger.desk import Desk
     from batch.ledger.states import Event, State
     from batch.model import Task
-    from batch.tally import Tally
+    from batch.tally import Tally, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Book:
         self.tell(task, event, state, facts)
         return state
 
-    def tell(self, task: Task, event: Event, state: State, facts: dict[str, Any]) -> None:
+    def tell(self, task: Told, event: Event, state: State, facts: dict[str, Any]) -> None:
         """Tell of a move that is on disk already."""
         self.budget.moved(event, task.estimate, facts.get("cost"))
         self.tally.moved(task, event, state, facts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from batch.book import Book
 from batch.budget import Budget
 from batch.config import RETRIES
 from batch.errors import FolderError, UsageError
@@ -131,11 +132,9 @@ class Resolution:
             client = await stack.enter_async_context(Client(service))
             desk = await stack.enter_async_context(open_desk(self._ledger))
             settling = Settling(
-                desk,
+                Book(desk, Budget(None, None), Tally(lambda _: None)),
                 client,
-                Budget(None, None),
                 Halt(),
-                Tally(lambda _: None),
                 say=say,
                 settle_s=settle_s,
                 retries=RETRIES,

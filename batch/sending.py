@@ -146,10 +146,8 @@ class Sending:
             )
             with self.halt.posting():
                 reply = await self.client.submit(body)
-            if isinstance(
-                reply, verdicts.Accepted
-            ):  # any other answer may be the last word for those behind as well
-                answered()
+            if isinstance(reply, verdicts.Accepted):
+                answered()  # any other answer may be the last word for those behind as well
             reply = await self._record(task, reply, last=last)
         return reply, task
 
@@ -167,9 +165,8 @@ class Sending:
         try:
             taken, event, state, facts = await self.book.desk.do(record)
         except FolderError as exc:
-            if isinstance(
-                reply, verdicts.Accepted
-            ):  # on disk it is "sending": the history will find it, or this
+            if isinstance(reply, verdicts.Accepted):
+                # On disk it is "sending": the history will find it, or this.
                 raise FolderError(f"{exc} The service accepted {task.name} as {reply.request_id}.") from exc
             raise
         self.book.tell(task, event, state, facts)

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from batch.budget import Budget
+    from batch.book import Book
     from batch.halt import Halt
-    from batch.ledger.desk import Desk
     from batch.ledger.store import Ledger
     from batch.remote.client import Client
     from batch.remote.reconcile import Finding
-    from batch.tally import Tally
 
 LOOK_AGAIN_S = 15.0
 LAG_S = 900.0
@@ -43,37 +41,34 @@ Sent = TypeVar("Sent", LostSubmit, OwnRequest)
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A job that was unknown, as a log tells of it."""
+    """A job that was unknown, as the book tells of it."""
 
     name: str
     request_id: str | None
     attempts: int
+    estimate: int | None
 
 
 class Settling:
     """Settles what is unknown in one folder, through one client. `settle_s` is the time a late row is given.
 
-    `tally` hears what becomes of each job, `say` what is waited for and how long. A job that never arrived is sent again at most `retries` times a run: a gateway that loses every submit must not
-    keep a run going for ever.
+    `book` hears what becomes of each job, `say` what is waited for and how long. A job that never arrived is sent again
+    at most `retries` times a run: a gateway that loses every submit must not keep a run going for ever.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        book: Book,
         client: Client,
-        budget: Budget,
         halt: Halt,
-        tally: Tally,
         *,
         say: Callable[[str], None],
         settle_s: float,
         retries: int,
     ) -> None:
-        self._desk = desk
+        self._book = book
         self._client = client
-        self._budget = budget
         self._halt = halt
-        self._tally = tally
         self._say = say
         self._said: str | None = None
         self._settle_s = settle_s
@@ -87,7 +82,7 @@ class Settling:
         """
         began = self._client.clock()
         while not self._halt.reason:
-            lost = await self._desk.do(_lost)
+            lost = await self._book.desk.do(_lost)
             if not lost:
                 return []
             # None has ended later than now, whatever the clock said when it was written down.
@@ -125,13 +120,13 @@ class Settling:
     async def _look(self, lost: Sequence[LostSubmit]) -> list[Finding]:
         """Read the history once and write down what it proves."""
         since = min(submit.reserved_at for submit in lost)
-        own = await self._desk.do(lambda ledger: _own(ledger, since - DAY_S))
+        own = await self._book.desk.do(lambda ledger: _own(ledger, since - DAY_S))
         try:
             listing = await history.read_back(self._client, since - LOOK_BACK_S)
         except NoAnswer as exc:
             self.trouble = str(exc)
             return []
-        skews = await self._desk.do(_skews)
+        skews = await self._book.desk.do(_skews)
         then = [_by_its_own_clock(submit, skews.get(submit.job), listing.skew) for submit in lost]
         held = [_by_its_own_clock(request, skew, listing.skew) for request, skew in own]
         findings = reconcile(then, held, listing, self._client.clock(), self._settle_s)
@@ -148,16 +143,14 @@ class Settling:
         return findings
 
     async def _settle(self, job: int, event: Event, **facts: Any) -> None:
-        def settle(ledger: Ledger) -> tuple[int | None, _Settled, Event, State, dict[str, Any]]:
+        def settle(ledger: Ledger) -> tuple[_Settled, Event, State, dict[str, Any]]:
             happened, known = event, facts
             if event is Event.ABSENT and _absences(ledger, job) >= self._retries:
                 happened, known = Event.GIVE_UP, {"error_class": "never_arrives", "error": NEVER_ARRIVES}
-            estimate, settled = _job(ledger.connection, job)
-            return estimate, settled, happened, ledger.move(job, happened, **known), known
+            settled = _job(ledger.connection, job)
+            return settled, happened, ledger.move(job, happened, **known), known
 
-        estimate, settled, happened, state, known = await self._desk.do(settle)
-        self._budget.moved(event, estimate, known.get("cost"))
-        self._tally.moved(settled, happened, state, known)
+        self._book.tell(*await self._book.desk.do(settle))
 
 
 def _absences(ledger: Ledger, job: int) -> int:
@@ -169,14 +162,13 @@ def _absences(ledger: Ledger, job: int) -> int:
     return count
 
 
-def _job(connection: sqlite3.Connection, job: int) -> tuple[int | None, _Settled]:
-    """Return what was set aside for a job, in micro-dollars, and what a log tells of it."""
+def _job(connection: sqlite3.Connection, job: int) -> _Settled:
     row = connection.execute(
         "SELECT estimate, attempts, coalesce((SELECT r.id FROM rows r WHERE r.job = jobs.job "
         "AND r.position IS NOT NULL ORDER BY r.position LIMIT 1), payload_key) AS name FROM jobs WHERE job=?",
         (job,),
     ).fetchone()
-    return row["estimate"], _Settled(row["name"], None, row["attempts"])
+    return _Settled(row["name"], None, row["attempts"], row["estimate"])
 
 
 def _lost(ledger: Ledger) -> list[LostSubmit]:

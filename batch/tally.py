@@ -56,7 +56,7 @@ class Progress:
 
 
 class Told(Protocol):
-    """What an event says of a job: its id, the request it holds, and how often it was sent."""
+    """What an event says of a job: its id, the request it holds, how often it was sent, and what was set aside for it."""
 
     @property
     def name(self) -> str:
@@ -69,6 +69,10 @@ class Told(Protocol):
     @property
     def attempts(self) -> int:
         """How often it was sent."""
+
+    @property
+    def estimate(self) -> int | None:
+        """Micro-dollars that were set aside for it."""
 
 
 _SETTLES = {Event.FIND_RUNNING, Event.FIND_DONE, Event.FIND_FAILED, Event.ABSENT, Event.GIVE_UP}

@@ -131,7 +131,7 @@ class Work:
                 paid=paid,
             )
             try:
-                await self._within_bounds(journey, control, client, desk, to_send)
+                await self._within_bounds(journey, control, client, to_send)
                 await desk.do(control.remember)
                 for told in (tally.told_back, tally.told_away):
                     if told:
@@ -143,36 +143,32 @@ class Work:
                 )
                 self.figures.rows_saved = tally.progress.saved
 
-    async def _within_bounds(
-        self, journey: Journey, control: Control, client: Client, desk: Desk, to_send: int
-    ) -> None:
+    async def _within_bounds(self, journey: Journey, control: Control, client: Client, to_send: int) -> None:
         async with anyio.create_task_group() as beside:
             with self.halt.working():
                 if self.settings.max_duration_s is not None:
                     beside.start_soon(self._time_out, self.settings.max_duration_s)
                 beside.start_soon(_tick, journey.book.tally)
-                beside.start_soon(_remember, control, desk)
+                beside.start_soon(_remember, control, journey.book.desk)
                 beside.start_soon(self.refresh.go_on)
                 if to_send:
                     with self.halt.until_asked():
                         await self._check_balance(client, to_send)
-                await self._rounds(journey, client, desk)
+                await self._rounds(journey, client)
             beside.cancel_scope.cancel()
 
-    async def _rounds(self, journey: Journey, client: Client, desk: Desk) -> None:
+    async def _rounds(self, journey: Journey, client: Client) -> None:
         settling = Settling(
-            desk,
+            journey.book,
             client,
-            self.budget,
             self.halt,
-            journey.book.tally,
             say=self.warn,
             settle_s=self.settings.settle_s,
             retries=self.settings.retries,
         )
         pages = feed.Feed()
         while True:
-            await _carry_round(journey, desk, pages)
+            await _carry_round(journey, pages)
             settled = await settling.until_some()
             self.figures.trouble = settling.trouble
             if not settled:
@@ -236,11 +232,11 @@ async def _remember(control: Control, desk: Desk) -> None:
         await desk.do(control.remember)
 
 
-async def _carry_round(journey: Journey, desk: Desk, pages: feed.Feed) -> None:
+async def _carry_round(journey: Journey, pages: feed.Feed) -> None:
     """Carry every job of the feed, each in a task of its own, begun when it may be prepared."""
     pace = journey.client.pace
     async with anyio.create_task_group() as tasks:
-        while page := await desk.do(pages.page):
+        while page := await journey.book.desk.do(pages.page):
             for task in page:
                 await pace.line_up(task.job)
                 if journey.halt.reason and task.request_id is None:

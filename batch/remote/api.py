@@ -109,7 +109,7 @@ class Api:
                 headers = self._asking if body is None else self._sending
                 content = None if body is None else await to_json(body)
                 request = httpx.Request(method, url, headers=headers, params=params, content=content)
-                form = self._form(request, limit)
+                form = _form(self.service.network, request, limit)
         except httpx.InvalidURL as exc:  # a request id may be of any length
             raise _no_url(method, url, exc) from exc
         return await self._reply(
@@ -127,7 +127,7 @@ class Api:
             request = httpx.Request("POST", url, headers=self._sending, content=await to_json(body))
         except httpx.InvalidURL as exc:
             raise _no_url("POST", url, exc) from exc
-        form = self._form(request, PICTURE_LIMIT, read_s=within_s)
+        form = _form(self.service.network, request, PICTURE_LIMIT, read_s=within_s)
         status, headers, data = await self._send(
             partial(self._api.exchange, form, heard), form, _kind(form), within_s
         )
@@ -141,7 +141,7 @@ class Api:
             request = httpx.Request("GET", url, headers=self._plain)
         except (httpx.InvalidURL, ValueError) as exc:
             raise NoAnswer(f"the output URL cannot be read: {exc}") from exc
-        form = self._form(request, limit)
+        form = _form(self.service.network, request, limit)
         status, headers, data = await self._send(partial(self._files.exchange, form), form, "file", within_s)
         if "location" not in headers or not httpx.codes.is_redirect(status):
             return status, data
@@ -159,10 +159,7 @@ class Api:
         return response.status_code, response.content
 
     def _asked(self, url: str, limit: int) -> Form:
-        return self._form(httpx.Request("GET", url, headers=self._asking), limit)
-
-    def _form(self, request: httpx.Request, limit: int, **bounds: float) -> Form:
-        return _form(self.service.network, request, limit, **bounds)
+        return _form(self.service.network, httpx.Request("GET", url, headers=self._asking), limit)
 
     async def _send(
         self, exchange: Callable[[], Awaitable[_Answer]], form: Form, kind: object, within_s: float

@@ -63,11 +63,7 @@ class Pool:
         if self._session is not None:
             await self._session.close()
 
-    async def exchange(
-        self,
-        form: Form,
-        heard: Callable[[Mapping[str, str]], None] = lambda headers: None,  # noqa: ARG005
-    ) -> Answer:
+    async def exchange(self, form: Form, heard: Callable[[Mapping[str, str]], None] | None = None) -> Answer:
         """Send a request once; `heard` gets the headers as soon as they are there.
 
         Raises NotDelivered when no connection could be made, NoAnswer when the answer did not come whole, UselessAnswer
@@ -102,7 +98,8 @@ class Pool:
             response.close()
             raise NotDelivered(f"{form.place}: no connection (the proxy wants another user or password)")
         headers = _headers(response)
-        heard(headers)
+        if heard is not None:
+            heard(headers)
         return response.status, headers, await _body(response, form)
 
 

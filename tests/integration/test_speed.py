@@ -83,9 +83,8 @@ def test_the_next_run_begins_with_the_job_times_of_the_last(crowd, pairs, out, m
     assert go(crowd, pairs(20, "more.csv", first=100), out).exit_code == 0
     ((known, first_gap),) = begins
     assert known == {size: times}
-    assert (
-        min(times) * 0.5 < first_gap <= max(times)
-    )  # at the time of a quick job, not the fixed one of a first run
+    # When a quick job is done, not after the fixed time of a first run.
+    assert min(times) * 0.5 < first_gap <= max(times)
     assert len(learned(out).times[size]) == 40
 
 

@@ -198,6 +198,17 @@ def test_a_port_that_is_taken_is_an_error_of_whoever_starts():
             LocalApi(engine="card", port=port)
 
 
+def test_a_server_that_ends_before_it_is_up_is_an_error_of_whoever_starts(monkeypatch):
+    """And nobody waits for it for ever."""
+
+    async def ends_at_once(*_args):
+        return None
+
+    monkeypatch.setattr("batch.local.server.run", ends_at_once)
+    with pytest.raises(LocalError, match="before it was up"):
+        LocalApi(engine="card")
+
+
 def test_a_folder_full_of_traps_does_not_reach_the_server(temporary, monkeypatch):
     """Whoever starts it may stand where a json.py or a batch/ lies."""
     (temporary / "json.py").write_text("raise SystemExit('the wrong json')")

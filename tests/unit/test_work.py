@@ -25,8 +25,8 @@ async def test_a_round_that_is_halted_leaves_nobody_in_line():
     """A second round may have the same job again, which can stand in line but once."""
     pace, halt = Pace(2), Halt()
     halt.because("no credits")
-    journey = SimpleNamespace(client=SimpleNamespace(pace=pace), halt=halt)
     for _ in range(2):
-        task = SimpleNamespace(job=7, request_id=None)
-        await _carry_round(journey, Desk([task]), SimpleNamespace(page=None))
+        book = SimpleNamespace(desk=Desk([SimpleNamespace(job=7, request_id=None)]))
+        journey = SimpleNamespace(book=book, client=SimpleNamespace(pace=pace), halt=halt)
+        await _carry_round(journey, SimpleNamespace(page=None))
     assert pace._line.borrowed_tokens == 0

@@ -158,14 +158,14 @@ class Client:
     async def status(self, request_id: str) -> Look:
         """Ask once how a job is; where GETs count, wait for a turn first."""
         self.status_calls += 1
-        reply, sent_at = await self._ask(Turn.STATUS, f"{self._request_url(request_id)}/status", JSON_LIMIT)
+        reply, sent_at = await self._ask(Turn.STATUS, f"{_request(request_id)}/status", JSON_LIMIT)
         if isinstance(reply, Trouble):
             return Look(reply, None, sent_at)
         return Look(judge_status(reply), verdicts.total_time(reply), sent_at)
 
     async def result(self, request_id: str) -> Result | StatusVerdict:
         """Ask once for the result of a finished job: a Result, or the verdict on why there is none."""
-        reply, _ = await self._ask(Turn.RESULT, self._request_url(request_id), BASE64_LIMIT)
+        reply, _ = await self._ask(Turn.RESULT, _request(request_id), BASE64_LIMIT)
         if isinstance(reply, Trouble):
             return reply
         verdict = judge_status(reply)
@@ -176,11 +176,11 @@ class Client:
         except ServiceError as exc:
             return Trouble(str(exc), reply.status)
 
-    async def _ask(self, turn: Turn, url: str, limit: int) -> tuple[verdicts.Reply | Trouble, float]:
+    async def _ask(self, turn: Turn, path: str, limit: int) -> tuple[verdicts.Reply | Trouble, float]:
         async with self.pace.turn(turn):
             sent_at = self.clock()
             try:
-                reply = await self._api.call("GET", url, limit=limit)
+                reply = await self._api.ask(path, limit=limit)
             except NoAnswer as exc:
                 return Trouble(str(exc), None), sent_at
             if reply.status == 429:
@@ -201,10 +201,6 @@ class Client:
         date = read_time(reply.headers.get("date"))
         if date is not None:
             self.skew = self.clock() - date
-
-    def _request_url(self, request_id: str) -> str:
-        # Built from our own host, not from the URLs in the answer: the key follows no URL that a server names.
-        return f"{self._base}/v2/requests/{quote(request_id, safe='')}"
 
     async def wait(self, request_id: str, *, deadline_s: float) -> Result:
         """Poll a job until it is done and return its result.
@@ -278,3 +274,8 @@ class Client:
 def poll_limits(service: Service) -> PollLimits:
     """Return how often a service may be asked for a status."""
     return NEARBY if service.nearby else CAREFUL
+
+
+def _request(request_id: str) -> str:
+    # Built from our own host, not from the URLs in the answer: the key follows no URL that a server names.
+    return f"/v2/requests/{quote(request_id, safe='')}"

@@ -5,6 +5,10 @@ the last MEMORY job times: first poll at s x q10, then gaps of (q90 - q10)/6, be
 never under the floor, over 25 % of the age, or over the ceiling. The floor is a share of the usual time, within bounds:
 a second is little for a job of a minute, and much for one of five.
 
+All polls are due on a beat, a sixteenth of the usual time or somewhat less: each on the tick that is nearest. That moves
+a poll by half a beat at most, as often earlier as later, and a process that wakes for many polls at once takes a third
+less CPU for each than one that wakes for every one (tests/benchmarks/test_waves.py).
+
 Where the service tells its own time for a job, that is learned and s stays 1. Where it does not, a learner sees
 completions at its own polls only, and would never notice that jobs became faster: so the scale s shrinks x0.8 when the
 first poll finds the job done already, else grows x1.1 up to 1.
@@ -16,6 +20,7 @@ changing them.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 MEMORY = 100
 ENOUGH = 8
 LATE_S = 3.0  # a poll sent later than this after its due time says nothing about the server
+BEAT_SHARE = 1 / 16  # of the usual time
 SPARING_SHARE = 0.2  # of the usual time, as least gap of a poll that counts
 
 
@@ -76,6 +82,19 @@ class PollLearner:
 
     def _quantile(self, q: float) -> float:
         return self._ordered[min(len(self._ordered) - 1, int(q * len(self._ordered)))]
+
+    @property
+    def beat(self) -> float:
+        """Seconds between the moments at which polls are due: a power of two, so that it seldom changes."""
+        usual = self._quantile(0.5) if self._ready else 0.0
+        share = min(max(BEAT_SHARE * usual, self.limits.lowest), self.limits.highest)
+        return 2.0 ** math.floor(math.log2(share))
+
+    def due(self, now: float, age_s: float, polls: int, *, sparing: bool = False) -> float:
+        """Return when to poll next, on the clock of `now`: after the gap, on the nearest tick of the beat to come."""
+        beat = self.beat
+        ticks = round((now + self.gap(age_s, polls, sparing=sparing)) / beat)
+        return max(ticks, now // beat + 1) * beat
 
     def gap(self, age_s: float, polls: int, *, sparing: bool = False) -> float:
         """Seconds from now to the next poll of a job `age_s` old that was polled `polls` times; at least the floor.

@@ -104,13 +104,14 @@ class Watch:
         while True:
             age = max(client.clock() - submitted_at, 0.0)
             sparing = client.pace.gate.counts_gets
-            gap = growing_gap(troubles) if troubles else learner.gap(age, polls, sparing=sparing)
             left = until - client.clock()
             if left <= 0:
                 return StillRunning(said, denied)
             first_look = at_once and polls == 0 and not troubles
             if not first_look:
-                await anyio.sleep(min(gap, left))
+                now = anyio.current_time()
+                due_at = learner.due(now, age, polls, sparing=sparing)
+                await anyio.sleep(min(growing_gap(troubles) if troubles else due_at - now, left))
             due = client.clock()
             look = await self._in_time(until, client.status(request_id))
             if look is None:

@@ -69,6 +69,30 @@ def test_the_floor_is_a_share_of_the_usual_time(usual, floor):
     assert learned(*[usual] * 10).gap(usual, 1) == pytest.approx(floor)
 
 
+@pytest.mark.parametrize(
+    ("usual", "beat"),
+    [(1.0, 0.125), (5.0, 0.25), (7.9, 0.25), (8.1, 0.5), (24.0, 1.0), (300.0, 1.0)],
+)
+def test_the_beat_is_a_power_of_two_at_most_a_sixteenth_of_the_usual_time(usual, beat):
+    """0.0625 x usual within 0.2 … 1, and then the next power of two below."""
+    assert learned(*[usual] * 10).beat == beat
+
+
+@pytest.mark.parametrize(
+    ("now", "age", "due"),
+    [
+        pytest.param(100.0, 0.0, 124.0, id="a gap of 24 s ends on a tick"),
+        pytest.param(100.4, 0.0, 124.0, id="124.4 is nearer to 124"),
+        pytest.param(100.6, 0.0, 125.0, id="124.6 is nearer to 125"),
+        pytest.param(100.0, 24.0, 101.0, id="a gap of 0.96 s"),
+        pytest.param(100.5, 24.0, 101.0, id="101.46 is nearer to 101"),
+    ],
+)
+def test_polls_are_due_on_the_nearest_tick(now, age, due):
+    """All took 24 s, so the beat is a second."""
+    assert learned(*[24.0] * 10).due(now, age, 1 if age else 0) == due
+
+
 AGES = st.floats(0, 1e5)
 TIMES = st.lists(st.floats(0.01, 4000), max_size=MEMORY + 20)
 
@@ -79,6 +103,17 @@ def test_never_under_the_floor_and_after_the_first_poll_never_over_the_ceiling(t
     assert gap >= limits.lowest
     if polls or len(times) < ENOUGH:
         assert gap <= limits.ceiling
+
+
+@given(TIMES, AGES, st.integers(0, 50), st.sampled_from([CAREFUL, NEARBY]), st.floats(0, 1e7), st.booleans())
+def test_a_poll_is_due_after_now_and_within_a_beat_of_the_end_of_its_gap(
+    times, age, polls, limits, now, sparing
+):
+    learner = learned(*times, limits=limits)
+    due = learner.due(now, age, polls, sparing=sparing)
+    assert due > now
+    assert due == pytest.approx(now + learner.gap(age, polls, sparing=sparing), abs=learner.beat + 1e-6)
+    assert due % learner.beat == 0
 
 
 @given(TIMES, AGES, st.integers(1, 50))

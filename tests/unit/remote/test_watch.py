@@ -65,6 +65,7 @@ def watched(monkeypatch):
 
     async def run(job, *, submitted_at=T0, for_s=900.0, at_once=False, on_denied=lambda _reason: None):
         monkeypatch.setattr(watch.anyio, "sleep", job.sleep)
+        monkeypatch.setattr(watch.anyio, "current_time", job.clock)
         monkeypatch.setattr(watch.history, "look_up", job.look_up)
         return await Watch(job, on_denied).until_done(
             "r1", submitted_at=submitted_at, until=job.now + for_s, at_once=at_once

@@ -38,7 +38,9 @@ BASE64_LIMIT = PICTURE_LIMIT // 3 * 4 + JSON_LIMIT
 
 ANSWER_S = 60.0  # the whole of one request, so that an endless answer ends; waiting for a free connection is not in it
 UPLOAD_S = 300.0
-TIMEOUTS = httpx.Timeout(connect=10.0, read=30.0, write=None, pool=300.0)  # writing: the whole bounds it
+POOL_S = 300.0  # waiting for a free connection
+LONGEST_S = POOL_S + ANSWER_S
+TIMEOUTS = httpx.Timeout(connect=10.0, read=30.0, write=None, pool=POOL_S)  # writing: the whole bounds it
 CONNECTIONS = 24
 """Of a kind, whatever is in flight: 80 polls a second at 300 ms each. More of them only answer at once, and keep the loop
 from everything else (tests/benchmarks/test_loop_lag.py)."""
@@ -186,7 +188,7 @@ class Api:
         try:
             turns.acquire_nowait()
         except anyio.WouldBlock:
-            with anyio.move_on_after(TIMEOUTS.pool) as waiting:
+            with anyio.move_on_after(POOL_S) as waiting:
                 await turns.acquire()
             if waiting.cancelled_caught:
                 raise NotDelivered(f"{form.place}: no connection (none became free in time)") from None

@@ -18,6 +18,7 @@ import anyio
 from batch.errors import NoAnswer, RunStopped
 from batch.model import Result
 from batch.remote import history, verdicts
+from batch.remote.api import LONGEST_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -156,8 +157,10 @@ class Watch:
 
     async def _in_time(self, until: float, look: Awaitable[_Answer]) -> _Answer | None:
         """Return what a look gives, None when it does not come until then: a closed gate may hold it for long."""
-        left = until - self._client.clock()
-        if not self._client.pace.holds_gets:
+        left, pace = until - self._client.clock(), self._client.pace
+        if left > LONGEST_S and not pace.gate.counts_gets:  # it ends in time by itself
+            return await look
+        if not pace.holds_gets:
             left = max(left, LAST_LOOK_S)
         with anyio.move_on_after(left):
             return await look

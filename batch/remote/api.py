@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import cached_property, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -48,6 +47,7 @@ from everything else (tests/benchmarks/test_loop_lag.py)."""
 REDIRECTS = 5  # of a picture's URL; the key never follows one
 
 HEADERS = {"user-agent": "texbatch", "accept": "*/*", "accept-encoding": "gzip, deflate"}
+JSON_TYPE = ("content-type", "application/json")
 SHORTEST_SECRET = 8  # a shorter key is part of too many words
 
 _Answer = TypeVar("_Answer")
@@ -65,7 +65,7 @@ class Api:
         self._stack = AsyncExitStack()
         context = trusting(service.network.ca_file)
         self._asking = httpx.Headers(HEADERS | {"x-api-key": service.api_key})
-        self._sending = httpx.Headers({**self._asking, "content-type": "application/json"})
+        self._sending = httpx.Headers([*self._asking.multi_items(), JSON_TYPE])
         self._plain = httpx.Headers(HEADERS)
         self._secret = service.api_key.encode()
         self._api = Pool(context)
@@ -114,18 +114,20 @@ class Api:
             *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
         )
 
-    async def ask(self, path: str, *, limit: int = JSON_LIMIT) -> Reply:
-        """GET a path below the inference host's URL, as `call` does. For what is asked of every job, many times.
+    async def ask(
+        self, path: str, *, body: Mapping[str, Any] | None = None, limit: int = JSON_LIMIT
+    ) -> Reply:
+        """GET a path below the inference host's URL, or POST a body there, as `call` does: for what every job asks.
 
         To make httpx's request takes a third of a call's CPU: here it is made once, and given another path.
         """
-        origin = self._inference
-        form = replace(
-            origin,
-            place=f"{origin.place.rstrip('/')}{path}",
-            url=origin.url.with_path(f"{origin.url.raw_path.rstrip('/')}{path}", encoded=True),
-            limit=limit,
-        )
+        form = self._inference
+        url = form.url.with_path(f"{form.url.raw_path.rstrip('/')}{path}", encoded=True)
+        form = form._replace(url=url, limit=limit)
+        if body is not None:
+            form = form._replace(
+                method="POST", headers=[*form.headers, JSON_TYPE], content=await to_json(body)
+            )
         return await self._reply(
             *await self._send(partial(self._api.exchange, form), form, _kind(form), ANSWER_S)
         )
@@ -188,7 +190,7 @@ class Api:
         try:
             turns.acquire_nowait()
         except anyio.WouldBlock:
-            with anyio.move_on_after(POOL_S) as waiting:
+            with anyio.move_on_after(TIMEOUTS.pool) as waiting:
                 await turns.acquire()
             if waiting.cancelled_caught:
                 raise NotDelivered(f"{form.place}: no connection (none became free in time)") from None
@@ -227,14 +229,14 @@ class _OverPool(httpx.AsyncBaseTransport):
 def _form(network: Network, request: httpx.Request, limit: int, *, read_s: float | None = None) -> Form:
     """Return a request as a pool takes it; raises NotDelivered when it cannot be one. Errors show no query of its URL."""
     url = request.url
-    place = f"{request.method} {url.scheme}://{url.netloc.decode()}{url.path}"
+    origin = f"{url.scheme}://{url.netloc.decode()}"
     try:
         target = URL(str(url), encoded=True)  # a signed URL is good as it was written only
     except ValueError as exc:
-        raise NotDelivered(f"{place}: no URL ({exc})") from exc
+        raise _no_url(request.method, f"{origin}{url.path}", exc) from exc
     return Form(
-        place=place,
         method=request.method,
+        origin=origin,
         url=target,
         headers=request.headers.multi_items(),
         content=request.read() or None,

@@ -117,7 +117,7 @@ class Client:
         Never raises for an answer or its absence: a lost answer is `Unknown`, and no connection is `Bounced`.
         """
         try:
-            reply = await self._api.call("POST", f"{self._base}/v2/{MODEL}", body=dict(body))
+            reply = await self._api.ask(f"/v2/{MODEL}", body=body)
         except NotDelivered as exc:
             return verdicts.Bounced(verdicts.NOT_DELIVERED, str(exc), None)
         except NoAnswer as exc:

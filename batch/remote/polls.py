@@ -1,7 +1,7 @@
 """When to ask a job for its status again: a learner over the last job times, pure, on times handed in.
 
 Nothing learned yet (fewer than ENOUGH finished jobs): next gap = clamp(0.2 x age, first, ceiling). After that, over
-the last MEMORY job times: first poll at s x q10, then gaps of (q90 - q10)/6, beyond q90 at least 10 % of the age;
+the last MEMORY job times: first poll at s x q10, then gaps of (q90 - q10)/SPREAD, beyond q90 at least 10 % of the age;
 never under the floor, over 25 % of the age, or over the ceiling. The floor is a share of the usual time, within bounds:
 a second is little for a job of a minute, and much for one of five.
 
@@ -34,6 +34,7 @@ MEMORY = 100
 ENOUGH = 8
 LATE_S = 3.0  # a poll sent later than this after its due time says nothing about the server
 BEAT_SHARE = 1 / 16  # of the usual time
+SPREAD = 7  # gaps from q10 to q90: one more than simulated, since the beat saves as many calls
 SPARING_SHARE = 0.2  # of the usual time, as least gap of a poll that counts
 
 
@@ -116,7 +117,7 @@ class PollLearner:
         if sparing:
             return max(0.25 * age_s, low)
         q90 = self._quantile(0.9)
-        gap = (q90 - self._quantile(0.1)) / 6
+        gap = (q90 - self._quantile(0.1)) / SPREAD
         if age_s > q90:
             gap = max(gap, 0.1 * age_s)
         return max(min(gap, 0.25 * age_s, bounds.ceiling), low)

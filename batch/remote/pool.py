@@ -6,8 +6,7 @@ errors), never for one that broke later, whatever it looks like. No cookies, no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import aiohttp
 
@@ -26,16 +25,15 @@ Answer = tuple[int, dict[str, str], bytes]
 """Status, headers with names in lower case, and the body, decompressed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """A request in the pool's terms, to be sent as often as one likes.
 
-    `place` is what an error calls it. `limit` bounds the answer's body, in bytes; seconds are those to a connection, and
-    between two pieces of the answer.
+    `origin` is the URL's scheme and host, for people. `limit` bounds the answer's body, in bytes; seconds are those to a
+    connection, and between two pieces of the answer.
     """
 
-    place: str
     method: str
+    origin: str
     url: URL
     headers: Sequence[tuple[str, str]]
     content: bytes | None
@@ -43,6 +41,11 @@ class Form:
     limit: int
     connect_s: float | None
     read_s: float | None
+
+    @property
+    def place(self) -> str:
+        """What an error calls it; a query may be a signature, and is not shown."""
+        return f"{self.method} {self.origin}{self.url.raw_path}"
 
 
 class Pool:

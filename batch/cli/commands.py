@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import replace
@@ -102,6 +103,7 @@ def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge:
     metrics = MetricsFile(asked.values["metrics_file"], Path(settings.out), log)
 
     def planned(told: Plan, warnings: tuple[Problem, ...]) -> None:
+        gc.freeze()  # what has read the manifest stays to the end: the collector need not look through it again
         console.planned(log, told, warnings)
         metrics.begin()  # from here on the folder is ours
 

@@ -44,9 +44,9 @@ HUNDRED = [float(n) for n in range(11, 111)]
         pytest.param(0, 0, 21.0, id="the first poll at q10"),
         pytest.param(5, 0, 16.0, id="21 - 5"),
         pytest.param(20.5, 0, 1.0, id="0.5 s are left to q10: the floor"),
-        pytest.param(30, 0, 7.5, id="q10 is over: (101 - 21) / 7 = 11.4, but at most 25 % of 30"),
+        pytest.param(30, 0, 7.5, id="q10 is over: (101 - 21) / 6.5 = 12.3, but at most 25 % of 30"),
         pytest.param(36, 1, 9.0, id="25 % of 36"),
-        pytest.param(60, 1, 10.0, id="11.4, but at most 10"),
+        pytest.param(60, 1, 10.0, id="12.3, but at most 10"),
         pytest.param(2, 1, 1.0, id="25 % of 2 = 0.5: the floor"),
         pytest.param(300, 3, 10.0, id="beyond q90 10 % of 300 = 30, but at most 10"),
     ],
@@ -56,7 +56,7 @@ def test_gaps_of_a_learner_that_saw_a_hundred_jobs(age, polls, gap):
 
 
 def test_beyond_q90_the_gap_is_a_tenth_of_the_age():
-    """All took 24 s: (24 - 24) / 7 = 0, so the floor of 0.04 x 24 = 0.96 up to there, and 10 % of 60 = 6 beyond."""
+    """All took 24 s: (24 - 24) / 6.5 = 0, so the floor of 0.04 x 24 = 0.96 up to there, and 10 % of 60 = 6 beyond."""
     learner = learned(*[24.0] * 10)
     assert (pytest.approx(learner.gap(24, 1)), pytest.approx(learner.gap(60, 3))) == (0.96, 6.0)
 

@@ -115,7 +115,12 @@ class Api:
         )
 
     async def ask(
-        self, path: str, *, body: Mapping[str, Any] | None = None, limit: int = JSON_LIMIT
+        self,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        limit: int = JSON_LIMIT,
+        within_s: float = ANSWER_S,
     ) -> Reply:
         """GET a path below the inference host's URL, or POST a body there, as `call` does: for what every job asks.
 
@@ -129,7 +134,7 @@ class Api:
                 method="POST", headers=[*form.headers, JSON_TYPE], content=await to_json(body)
             )
         return await self._reply(
-            *await self._send(partial(self._api.exchange, form), form, _kind(form), ANSWER_S)
+            *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
         )
 
     @cached_property

@@ -147,6 +147,7 @@ def hasty(monkeypatch):
     """Let every wait be a fraction of itself: what is tested is what becomes of the rows, not when."""
     monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=1.2))
     monkeypatch.setitem(Api.call.__kwdefaults__, "within_s", 2.0)
+    monkeypatch.setitem(Api.ask.__kwdefaults__, "within_s", 2.0)
     monkeypatch.setitem(Api.download.__kwdefaults__, "within_s", 0.5)
     monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
     monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)

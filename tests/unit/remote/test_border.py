@@ -127,14 +127,29 @@ async def test_an_answer_that_does_not_come_whole_is_no_answer_and_never_not_del
 async def test_a_submit_whose_body_was_sent_is_unknown_however_its_answer_was_lost(
     server, hurried, monkeypatch, lose
 ):
-    monkeypatch.setattr(api, "ANSWER_S", 0.5)
-    monkeypatch.setattr(Api.call, "__kwdefaults__", Api.call.__kwdefaults__ | {"within_s": 0.5})
+    monkeypatch.setitem(Api.ask.__kwdefaults__, "within_s", 0.5)
     server.handle = lose
     async with Client(server.service) as client:
         submission = await client.submit(BODY)
     assert (Unknown, "no_answer") == (type(submission), submission.error_class)
     assert len(server.calls) == 1  # never twice
     assert server.calls[0].body == b'{"prompt": "oak"}'
+
+
+@pytest.mark.parametrize("base", ["", "/", "/gateway", "/gateway/"])
+@pytest.mark.parametrize("body", [None, BODY], ids=["GET", "POST"])
+async def test_what_every_job_asks_is_the_request_that_a_call_would_make(server, base, body):
+    server.handle = lambda call: call.answer(200, ACCEPTED)
+    url = f"{server.url}{base}"
+    async with Api(Service(url, url, url, api_key="SG_key")) as border:
+        await border.ask("/v2/requests/a%2Fb/status", body=body)
+        path = f"{url.rstrip('/')}/v2/requests/a%2Fb/status"
+        await border.call("GET" if body is None else "POST", path, body=body)
+    asked, called = server.calls
+    assert asked.line == called.line
+    assert asked.body == called.body
+    assert sorted(asked.headers.items()) == sorted(called.headers.items())
+    assert asked.headers["x-api-key"].casefold() == "sg_key"  # the server reads heads in lower case
 
 
 async def test_an_answer_after_a_cut_connection_elsewhere_is_its_own(server):

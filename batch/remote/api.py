@@ -40,8 +40,8 @@ UPLOAD_S = 300.0
 POOL_S = 300.0  # waiting for a free connection
 LONGEST_S = POOL_S + ANSWER_S
 TIMEOUTS = httpx.Timeout(connect=10.0, read=30.0, write=None, pool=POOL_S)  # writing: the whole bounds it
-CONNECTIONS = 24
-"""Of a kind, whatever is in flight: 80 polls a second at 300 ms each. More of them only answer at once, and keep the loop
+CONNECTIONS = 20
+"""Of a kind, whatever is in flight: 66 polls a second at 300 ms each. More of them only answer at once, and keep the loop
 from everything else (tests/benchmarks/test_loop_lag.py)."""
 
 REDIRECTS = 5  # of a picture's URL; the key never follows one

@@ -45,7 +45,7 @@ async def ours(base, loaded):
     async with Api(Service(base, base, base, api_key=KEY)) as api:
 
         async def ask(url):
-            assert (await api.call("GET", url)).body["status"] == "PROCESSING"
+            assert (await api.ask(url.removeprefix(base))).body["status"] == "PROCESSING"
 
         return await loaded(ask)
 

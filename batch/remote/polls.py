@@ -6,8 +6,8 @@ never under the floor, over 25 % of the age, or over the ceiling. The floor is a
 a second is little for a job of a minute, and much for one of five.
 
 All polls are due on a beat, a sixteenth of the usual time or somewhat less: each on the tick that is nearest. That moves
-a poll by half a beat at most, as often earlier as later, and a process that wakes for many polls at once takes a third
-less CPU for each than one that wakes for every one (tests/benchmarks/test_waves.py).
+a poll by half a beat, as often earlier as later, and a process that wakes for many polls at once takes a fifth less CPU
+for a job than one that wakes for every poll (tests/benchmarks/test_waves.py).
 
 Where the service tells its own time for a job, that is learned and s stays 1. Where it does not, a learner sees
 completions at its own polls only, and would never notice that jobs became faster: so the scale s shrinks x0.8 when the

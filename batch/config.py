@@ -191,6 +191,7 @@ class RunSettings:
 def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
+        _ = parts.port  # raises for one that is none
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc

@@ -110,9 +110,7 @@ class Api:
             form = _form(self.service.network, request, limit)
         except httpx.InvalidURL as exc:  # a request id may be of any length
             raise _no_url(method, url, exc) from exc
-        return await self._reply(
-            *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
-        )
+        return await self._answer(form, within_s)
 
     async def ask(
         self,
@@ -133,9 +131,7 @@ class Api:
             form = form._replace(
                 method="POST", headers=[*form.headers, JSON_TYPE], content=await to_json(body)
             )
-        return await self._reply(
-            *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
-        )
+        return await self._answer(form, within_s)
 
     @cached_property
     def _inference(self) -> Form:
@@ -186,6 +182,11 @@ class Api:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             raise NoAnswer(f"{form.place}: {exc or type(exc).__name__}") from exc
         return response.status_code, response.content
+
+    async def _answer(self, form: Form, within_s: float) -> Reply:
+        return await self._reply(
+            *await self._send(partial(self._api.exchange, form), form, _kind(form), within_s)
+        )
 
     async def _send(
         self, exchange: Callable[[], Awaitable[_Answer]], form: Form, kind: object, within_s: float

@@ -111,8 +111,10 @@ class Watch:
             first_look = at_once and polls == 0 and not troubles
             if not first_look:
                 now = anyio.current_time()
-                due_at = learner.due(now, age, polls, sparing=sparing)
-                await anyio.sleep(min(growing_gap(troubles) if troubles else due_at - now, left))
+                at = (
+                    now + growing_gap(troubles) if troubles else learner.due(now, age, polls, sparing=sparing)
+                )
+                await anyio.sleep(min(at - now, left))
             due = client.clock()
             look = await self._in_time(until, client.status(request_id))
             if look is None:

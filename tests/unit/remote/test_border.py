@@ -517,7 +517,18 @@ def test_a_key_that_no_header_can_carry_is_told_and_not_shown(key):
 
 
 @pytest.mark.parametrize(
-    "url", ["api.segmind.com", "ftp://h", "http://", "http://[", "https://user@h", "https://:secret@h", ""]
+    "url",
+    [
+        "api.segmind.com",
+        "ftp://h",
+        "http://",
+        "http://[",
+        "http://h:x",
+        "http://h:99999",
+        "https://user@h",
+        "https://:secret@h",
+        "",
+    ],
 )
 def test_a_base_url_that_is_none_is_told(url):
     with pytest.raises(UsageError, match=r"is no base URL"):

@@ -80,6 +80,14 @@ async def test_a_job_is_polled_at_the_learners_gaps_until_it_is_done(watched):
     assert job.looks == [1.5, 3.0, 4.5, 6.0]
 
 
+async def test_jobs_that_began_at_other_moments_are_polled_at_the_same(watched):
+    """At 1.55 s by their gaps: the nearest tick of the beat, an eighth of a second, is at 1.5."""
+    job = Job([RUNNING, RUNNING, RUNNING, DONE])
+    job.now += 0.05
+    await watched(job, submitted_at=job.now)
+    assert job.looks == [1.5, 3.0, 4.5, 6.0]
+
+
 async def test_the_waiting_ends_at_the_deadline_and_not_the_job(watched):
     job = Job([RUNNING])
     assert StillRunning(None, None) == await watched(job, for_s=10.0)
@@ -258,7 +266,8 @@ async def test_a_client_alone_waits_out_a_429_on_a_get(server, monkeypatch):
 
 
 @pytest.mark.parametrize("deadline_s", [0.2, 0.0001], ids=["while it looks", "before it looks"])
-async def test_waiting_for_a_job_ends_in_time_although_the_gate_is_closed(server, deadline_s):
+async def test_waiting_for_a_job_ends_in_time_although_the_gate_is_closed(server, monkeypatch, deadline_s):
+    monkeypatch.setattr(watch, "LONGEST_S", 0.0)  # however far the deadline is
     async with Client(server.service) as client:
         client.pace.throttled(Throttled(None, None, 7200.0), T0, on_get=True)
         client.polls.of("").gap = lambda *_, **__: 0.01
@@ -267,8 +276,9 @@ async def test_waiting_for_a_job_ends_in_time_although_the_gate_is_closed(server
     assert server.calls == []
 
 
-async def test_a_result_that_a_closed_gate_holds_is_waited_for_until_the_deadline(server):
+async def test_a_result_that_a_closed_gate_holds_is_waited_for_until_the_deadline(server, monkeypatch):
     """The job is done and paid, and so said: it stays running for whoever waits, and keeps its request id."""
+    monkeypatch.setattr(watch, "LONGEST_S", 0.0)  # however far the deadline is
 
     async def handle(call):
         await call.answer(200, {"status": "COMPLETED"})

@@ -1,34 +1,28 @@
-"""texbatch: a manifest in, pictures, a report and an exact bill out.
+"""texbatch: a manifest in; images, a report and an exact bill out.
 
-The modules in the order a row travels:
+A row travels from top to bottom, and a package imports only packages below it in this list:
 
-    cli/         the command line: the only package that prints, reads the environment or asks
-    runner       holds the folder, plans, begins, works · ending  reports, and the exit code
-    doctor       is everything there that a run needs?
-    rebuild      what a folder shows, written anew from its ledger
-    refresh      the contact sheet anew while a run goes on
-    plan         manifest → checked, staged, compared with what is known
-    survey       one pass over a manifest
-    unchanged    a manifest that is what it was is not read again
-    shelf        what lies under images/, listed
-    redo         rows of a folder once more, each changed a little
-    intake/      read (CSV, YAML, JSONL, Parquet, .xlsx) · expand (defaults, matrix, templates) · check every cell and picture
-    forecast     how long a run will take, before it begins
-    control      what steers its speed, from what the folder has learned
-    work         the tasks of a run, in rounds, until nothing is left to settle
-    journey      one job, start to finish: read this first · sending  its way out · book  its moves, noted
-    remote/      the conversation with the service: submit, polls, pace, uploads
-    results/     pictures on disk · report.csv, failures.csv, summary.json · the contact sheet, report.html
-    ledger/      SQLite: the state machine of a paid job, on disk before it is needed
-    folder       the output folder and its lock
-    model · parameters · config · table · pillow · log · errors    what all of them share
-    local/       the server that plays the service on this machine; shares only the parameters
+    cli/           options in, messages out: alone prints and reads the environment (but for the server's own process)
+    maintenance/   commands on a folder: resolve, restore, doctor
+    execution/     one run: runner → dispatcher → pipeline → reconcile; begin with pipeline.py
+    planning/      a manifest against a folder: what is new, changed, done, and what it costs
+    output/        what lies in an output folder: images, reports, contact sheet, lock
+    client/        the service's HTTP API: calls, poller, history, what an answer means
+    pacing/        pure speed control: rate gate, concurrency, poll times, forecast
+    ledger/        SQLite and the state machine of a paid job: on disk before it is needed; all SQL
+    manifest/      files to checked payloads: CSV, YAML, JSONL, Parquet, Excel
+    server/        the local stand-in for the service: --local, `texbatch serve`, a test tool
+    vision/        looking at an image: decode, colour spaces, find the object
+    core/          errors, settings, data types, the model's parameters, units: shared by all
 
-Imports point down this list. From a script or a notebook:
+output and client stand side by side, and so do pacing, ledger, manifest and server, and vision and core; server imports
+only vision and core.parameters. docs/ARCHITECTURE.md draws all of it, docs/GLOSSARY.md explains the words.
+
+From a script or a notebook:
 
     from batch import RunSettings, Service, run
-    finished = run("catalog.csv", RunSettings(out="out"))                       # local: no key, nothing paid
-    finished = run("catalog.csv", RunSettings(out="out"), Service(api_key=key))
+    result = run("catalog.csv", RunSettings(out="out"))                       # local: no key, nothing paid
+    result = run("catalog.csv", RunSettings(out="out"), Service(api_key=key))
 """
 
 from __future__ import annotations
@@ -36,74 +30,74 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batch.config import Reading, RunSettings, Service
-    from batch.errors import (
-        FolderBusy,
+    from batch.client.calls import Credits
+    from batch.client.client import Client
+    from batch.client.sync_call import SyncResult
+    from batch.core.config import Reading, RunSettings, Service
+    from batch.core.errors import (
         FolderError,
+        FolderLocked,
+        JobExpired,
         JobFailed,
         JobRunning,
         ManifestError,
         MaybeBilled,
-        NoAnswer,
+        NoResponse,
         RunStopped,
         ServiceError,
         SubmitFailed,
         TexbatchError,
         UsageError,
     )
-    from batch.ledger.compare import Plan
-    from batch.model import Problem, Result
-    from batch.remote.blocking import SyncResult
-    from batch.remote.client import Client, Credits
-    from batch.runner import Finished, Listener, arun, run
-    from batch.tally import Progress
+    from batch.core.models import Problem, Result
+    from batch.execution.progress import Progress
+    from batch.execution.runner import RunHooks, RunResult, arun, run
+    from batch.ledger.staging import Plan
+    from batch.output.report import read_report
 
-_HOMES = {
-    "Client": "remote.client",
-    "Credits": "remote.client",
-    "Finished": "runner",
-    "FolderBusy": "errors",
-    "FolderError": "errors",
-    "JobFailed": "errors",
-    "JobRunning": "errors",
-    "Listener": "runner",
-    "ManifestError": "errors",
-    "MaybeBilled": "errors",
-    "NoAnswer": "errors",
-    "Plan": "ledger.compare",
-    "Problem": "model",
-    "Progress": "tally",
-    "Reading": "config",
-    "Result": "model",
-    "RunSettings": "config",
-    "RunStopped": "errors",
-    "Service": "config",
-    "ServiceError": "errors",
-    "SubmitFailed": "errors",
-    "SyncResult": "remote.blocking",
-    "TexbatchError": "errors",
-    "UsageError": "errors",
-    "arun": "runner",
-    "run": "runner",
+_NAMES = {
+    "client.calls": "Credits",
+    "client.client": "Client",
+    "client.sync_call": "SyncResult",
+    "core.config": "Reading RunSettings Service",
+    "core.errors": "FolderError FolderLocked JobExpired JobFailed JobRunning ManifestError MaybeBilled "
+    "NoResponse RunStopped ServiceError SubmitFailed TexbatchError UsageError",
+    "core.models": "Problem Result",
+    "execution.progress": "Progress",
+    "execution.runner": "RunHooks RunResult arun run",
+    "ledger.staging": "Plan",
+    "output.report": "read_report",
 }
+"""The public names, by the module that they live in."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+_RENAMED = {
+    "Finished": "RunResult",
+    "FolderBusy": "FolderLocked",
+    "Listener": "RunHooks",
+    "NoAnswer": "NoResponse",
+}
+"""Names of version 0.1, which go with version 0.3."""
 
 __all__ = [
     "Client",
     "Credits",
-    "Finished",
-    "FolderBusy",
     "FolderError",
+    "FolderLocked",
+    "JobExpired",
     "JobFailed",
     "JobRunning",
-    "Listener",
     "ManifestError",
     "MaybeBilled",
-    "NoAnswer",
+    "NoResponse",
     "Plan",
     "Problem",
     "Progress",
     "Reading",
     "Result",
+    "RunHooks",
+    "RunResult",
     "RunSettings",
     "RunStopped",
     "Service",
@@ -113,16 +107,22 @@ __all__ = [
     "TexbatchError",
     "UsageError",
     "arun",
+    "read_report",
     "run",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use, so that `texbatch --help` loads no pandas, httpx or numpy (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # noqa: PLC0415  start-up time
 
+    if name in _RENAMED:
+        import warnings  # noqa: PLC0415  start-up time
+
+        warnings.warn(f"batch.{name} is now batch.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(__name__), _RENAMED[name])
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

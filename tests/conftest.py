@@ -2,26 +2,91 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import sys
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
+from tiers import examples
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
-    from batch.local import LocalApi
+    from batch.server import LocalApi
 
 
 LONG_TEST_S = 1800
+TIERS = {"slow", "proof", "benchmark"}
+MEMORY = "/dev/shm"
+ROOM_FOR_FILES = 2 << 30
+
+# Without bytecode each of many hundred processes would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the workers of `-n auto`: one more than cores, twice as many where no test keeps a core busy for long.
+
+    Tests also wait, for timers and for processes.
+    """
+    cores = os.cpu_count() or 1
+    return (2 * cores if "not slow" in config.option.markexpr else cores) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the default tests write into memory where there is room: none of them takes the power away."""
+    if "not slow" not in config.option.markexpr or not os.path.isdir(MEMORY):  # noqa: PTH112  a name of Linux
+        return
+    runs_scripts = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    if runs_scripts and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_FOR_FILES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+
+
+def pytest_collectstart() -> None:
+    """Let garbage lie while tests are collected, since they stay to the end; the controller of `-n` collects no tests."""
+    gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the long proofs and the benchmarks more time than the other tests."""
+    """Mark the cases beyond the quick ones slow; give the slow, the proofs and the benchmarks more time."""
+    cases: defaultdict[tuple[object, ...], list[pytest.Item]] = defaultdict(list)
+    beyond = []
     for item in items:
-        if item.get_closest_marker("slow") or item.get_closest_marker("benchmark"):
-            item.add_marker(pytest.mark.timeout(LONG_TEST_S))
+        marks = {mark.name: mark for mark in item.iter_markers()}
+        if not TIERS.isdisjoint(marks):
+            beyond.append(item)
+        elif "quick" in marks:
+            cases[item.parent, item.originalname, *marks["quick"].args].append(item)
+    for (*_, wanted), each in cases.items():
+        quick = {len(each) * number // wanted for number in range(wanted)}
+        more = [item for number, item in enumerate(each) if number not in quick]
+        for item in more:
+            item.add_marker(pytest.mark.slow)
+        beyond += more
+    for item in beyond:
+        item.add_marker(pytest.mark.timeout(LONG_TEST_S))
+
+
+def pytest_collection_finish() -> None:
+    """Let the properties that name no count draw their share of examples, however long one takes on a busy machine."""
+    gc.freeze()  # thousands of tests and their modules: no garbage collection has to walk them
+    gc.enable()
+    if "hypothesis" in sys.modules:
+        from hypothesis import HealthCheck, settings  # noqa: PLC0415
+
+        settings.register_profile(
+            "texbatch",
+            max_examples=examples(settings.default.max_examples),
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        settings.load_profile("texbatch")
 
 
 @pytest.fixture
@@ -39,14 +104,59 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def api() -> Iterator[LocalApi]:
-    """Start a quick local server in a thread, for one test."""
+def no_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing wait for the disk in this process: no test takes the power away. Commands of their own do wait."""
+    from batch.ledger import connection  # noqa: PLC0415
+
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    monkeypatch.setattr(connection, "SYNCHRONOUS", "OFF")
+
+
+@pytest.fixture(scope="session")
+def quick_certificates() -> Iterator[None]:
+    """Read the certificates that this machine trusts once a process and not once a client: 20 ms each time."""
+    from batch.client import http  # noqa: PLC0415
+
+    read: dict[tuple[str | None, ...], ssl.SSLContext] = {}
+    reading = http.ssl_context
+
+    def ssl_context(ca_file: str | None) -> ssl.SSLContext:
+        asked = (ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        if asked not in read:
+            read[asked] = reading(ca_file)
+        return read[asked]
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(http, "ssl_context", ssl_context)
+        yield
+
+
+@pytest.fixture
+def api(quick_certificates: None, no_syncing: None) -> Iterator[LocalApi]:
+    """Start a quick local server in a thread, for one test: a millisecond."""
     import support  # noqa: PLC0415
 
-    from batch.local import LocalApi  # noqa: PLC0415
+    from batch.server import LocalApi  # noqa: PLC0415
 
-    with LocalApi(**support.QUICK) as server:
+    with LocalApi(**support.QUICK, api_key=support.KEY) as server:
         yield server
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a test change how long its services are waited for: `waits(history_tries=1)`, fields of `Timeouts`."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    import support  # noqa: PLC0415
+
+    from batch.cli import environment  # noqa: PLC0415
+
+    def change(**fields: object) -> None:
+        timeouts = replace(support.TIMEOUTS, **fields)
+        monkeypatch.setattr(support, "TIMEOUTS", timeouts)
+        monkeypatch.setattr(environment, "TIMEOUTS", timeouts)
+
+    return change
 
 
 @pytest.fixture

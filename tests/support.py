@@ -18,26 +18,41 @@ import termios
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib.resources import files
 from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
 from batch import RunSettings, Service, run
-from batch.config import Reading
-from batch.local import card_for
+from batch.core.config import Backoff, Reading, Timeouts
+from batch.ledger import connection as opening
+from batch.server import placeholder_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batch import Finished, Listener
-    from batch.local import LocalApi, LocalProcess
+    from batch import RunHooks, RunResult
+    from batch.server import LocalApi, LocalProcess
 
 PRODUCT = "https://pictures.example/chair.png"
 TEXTURE = "https://pictures.example/oak.png"
 
-QUICK = {"engine": "card", "seed": 1, "workers": 64, "latency": "fixed", "latency_s": 0.01}
+KEY = "SG_of_the_servers_in_tests"
+"""One key for all: what leaves it out of every answer is compiled once."""
+
+TIMEOUTS = Timeouts()
+
+A_TENTH = {
+    "no_answer": Backoff(0.1, 30.0, least=0.5), "retry": Backoff(0.05, 5.0, least=0.5), "not_accepted": Backoff(0.1, 20.0),
+    "unreachable": Backoff(0.1, 30.0, least=1.0), "history_again_s": 0.03, "history_page_s": 0.02, "reset_margin_s": 0.05,
+    "probe_s": 0.5, "settle_again_s": 1.5,
+}  # fmt: skip
+"""Pauses between attempts, for tests that are not about their length."""
+"""How long the services of a test are waited for; the fixture `waits` changes it."""
+
+QUICK = {"engine": "placeholder", "seed": 1, "workers": 64, "latency": "fixed", "latency_s": 0.01}
 """A local server that answers with tiny pictures at once."""
 
 
@@ -66,9 +81,14 @@ def picture(path: Path, colour: str = "red", size: tuple[int, int] = (40, 30)) -
     return path
 
 
+def service_at(url: str, **more: object) -> Service:
+    """Return the service whose three hosts are at one URL."""
+    return Service(url, url, url, timeouts=TIMEOUTS, **more)
+
+
 def service_of(api: LocalApi | LocalProcess) -> Service:
     """Return a local server as if it were the hosted service: paid, with a key."""
-    return Service(api.base_url, api.base_url, api.base_url, api_key=api.api_key)
+    return service_at(api.base_url, api_key=api.api_key)
 
 
 def environment(api: LocalApi | LocalProcess, **more: str) -> dict[str, str]:
@@ -83,11 +103,11 @@ def go(
     manifest: Path,
     out: Path,
     *,
-    listener: Listener | None = None,
+    listener: RunHooks | None = None,
     merge: bool | None = None,
     name: str | None = None,
     **settings: object,
-) -> Finished:
+) -> RunResult:
     """Run a manifest in this process against a server."""
     reading = Reading() if name is None else Reading(name=name)
     return run(
@@ -267,7 +287,7 @@ def assert_pictures_belong(out: Path, stats: Mapping[str, object]) -> None:
             body = bodies[row["request_id"]]
             assert (body["prompt"], str(body["seed"])) == (row["prompt"], row["seed"])
             data = (out / row["output_path"]).read_bytes()
-            assert data == card_for(body), row["id"]
+            assert data == placeholder_image(body), row["id"]
             assert hashlib.sha256(data).hexdigest() == row["output_sha256"]
 
 
@@ -284,6 +304,14 @@ def assert_ledger_sound(out: Path) -> None:
         assert adrift == []
     finally:
         connection.close()
+
+
+def sql(out: Path, *texts: str) -> None:
+    """Change a folder's ledger by hand."""
+    connection = sqlite3.connect(out / "ledger.sqlite")
+    with closing(connection), connection:
+        for text in texts:
+            connection.execute(text)
 
 
 def events(out: Path, event: str) -> int:
@@ -307,3 +335,28 @@ def without_controls(text: str) -> bool:
 
 def ids(lines: Sequence[Mapping[str, str]]) -> list[str]:
     return [line["id"] for line in lines]
+
+
+def made_by(out: Path, version: int, **meta: str) -> None:
+    """Turn a folder's ledger into what the texbatch that knew so many of the migrations would have left.
+
+    Each table it knew keeps its rows; what came later is dropped. `meta` is put in as it wrote it.
+    """
+    path, old = out / "ledger.sqlite", out / "old.sqlite"
+    with closing(sqlite3.connect(old, isolation_level=None)) as made:
+        for script in opening.MIGRATIONS[:version]:
+            made.executescript((files("batch.ledger") / script).read_text(encoding="utf-8"))
+        made.execute(f"PRAGMA application_id={opening.APPLICATION_ID}")
+        made.execute(f"PRAGMA user_version={version}")
+        made.execute("ATTACH ? AS new", (str(path),))
+        made.execute("PRAGMA foreign_keys=OFF")
+        for (table,) in made.execute("SELECT name FROM main.sqlite_master WHERE type='table'").fetchall():
+            known = [row[1] for row in made.execute(f"PRAGMA main.table_info({table})")]
+            there = {row[1] for row in made.execute(f"PRAGMA new.table_info({table})")}
+            columns = ", ".join(name for name in known if name in there)
+            made.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+        made.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        made.execute("DELETE FROM meta WHERE name='sealed'")
+    for name in ("ledger.sqlite-wal", "ledger.sqlite-shm"):
+        (out / name).unlink(missing_ok=True)
+    old.replace(path)

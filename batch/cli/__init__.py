@@ -1,13 +1,21 @@
-"""The command line: the only package that prints, reads the environment or asks a person.
+"""The command line: it alone prints, reads the environment and asks a person (the process of a local server prints its URL).
 
-commands.py  what each command does; folders.py  those that look after a folder; operators.py  after an installation
-guard.py     the last border: errors told, the exit code
-options.py   options in common, their precedence, and the settings made of them
-edge.py      the environment: key, hosts, proxies
-console.py   what is said, and where; log.py  what is said on stderr, as text or JSON
-progress.py  the progress line; watch.py  status --watch; metrics.py  --metrics-file
+Begin with `commands.py`: each command parses its options, calls the package and reports the outcome. Most call one function;
+`resolve` and `retry` call a few in turn, because a person decides between them.
+
+    main             the entry point: standard streams, exit codes
+    commands         run, retry, plan, validate
+    admin_commands   status, report, resolve, restore, doctor, completion
+    serve_command    serve
+    options          the options in common, their types and precedence, the settings made from them
+    environment      API key, hosts, proxies
+    console          what a person sees; log: events on stderr as text or JSON
+    status_screen    status --watch; metrics_file: --metrics-file
+    reference        writes docs/COMMANDS.md
+
+It may import every other package, and nothing imports it.
 """
 
-from batch.cli.guard import main
+from batch.cli.main import main
 
 __all__ = ["main"]

@@ -1,213 +1,244 @@
-"""The commands: each reads its options, calls one function of the package, says how it went and sets the exit code."""
+"""The commands on a manifest: run, retry, plan, validate.
+
+Each parses its options, calls the package, reports the outcome and sets the exit code.
+"""
 
 from __future__ import annotations
 
-import gc
 import os
 import time
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from batch.cli import console, folders, operators, options, redoing, serving
-from batch.config import LOCAL_SERVICE
-from batch.errors import EXIT_OK, EXIT_USAGE, UsageError
-from batch.log import WARNING
+from batch.cli import admin_commands, console, options, serve_command
+from batch.cli.log import info, problems
+from batch.cli.options import Location, Option, ParsedOptions, parse_options
+from batch.core.config import SEED_NEXT, SEED_RANDOM, Redo
+from batch.core.errors import EXIT_OK, EXIT_USAGE, UsageError
+from batch.core.log_event import ERROR, WARNING
 
 if TYPE_CHECKING:
-    from batch.cli.options import Asked
-    from batch.config import RunSettings, Service
-    from batch.ledger.compare import Plan
-    from batch.model import Problem
+    from batch.core.config import RunSettings
 
-_PATH = click.Path(path_type=Path)
+AFTER_REDO = (
+    "The rows made again differ from their manifest now: the next run of it brings the earlier images back, at no "
+    "cost. To keep the new ones, copy their seed and prompt from report.csv into the manifest."
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="texbatch")
-def texbatch() -> None:
-    """Texture whole catalogs with Segmind's qwen-image-edit-plus-texture-apply.
+texbatch = click.Group(
+    "texbatch",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="""Texture whole catalogs with Segmind's qwen-image-edit-plus-texture-apply.
 
-    A manifest of product pictures, textures and prompts goes in; pictures, a report and an exact bill come out.
+    A manifest of product images, textures and prompts goes in; images, a report and an exact bill come out.
     Nothing is paid twice: the same command again continues where the last one ended.
-    """
+    """,
+)
+click.version_option(package_name="texbatch")(texbatch)
 
 
-@texbatch.command(epilog=options.UNITS)
-@click.argument("manifest", type=_PATH)
-@options.option("--out", type=_PATH, help="The output folder, made when there is none.")
-@options.option("--retry-failed", is_flag=True, help="Send failed and expired rows again as well.")
-@options.of_runs
+@texbatch.command(
+    epilog=options.UNITS,
+    params=[
+        options.MANIFEST, options.OUT,
+        Option("--retry-failed", is_flag=True, help="Send failed and expired rows again as well."),
+        *options.RUNNING,
+    ],
+)  # fmt: skip
 @click.pass_context
 def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Texture every row of MANIFEST; continue an earlier run.
 
     MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx or .parquet, or a job file, which names one and holds any of these options.
     """
-    asked = options.asked(ctx, manifest)
-    out = asked.values["out"]
+    parsed = parse_options(ctx, manifest)
+    out = parsed.values["out"]
     if out is None:
         raise UsageError("--out is missing. Name the output folder, on the command line or in the job file.")
-    settings = asked.settings(out, retry_failed=asked.values["retry_failed"])
-    if asked.values["dry_run"]:
-        _preview(asked, settings, merge=None)
-    else:
-        ctx.exit(_run(asked, settings, _service(asked, manifest.parent), merge=None))
+    settings = parsed.settings(out, retry_failed=parsed.values["retry_failed"])
+    ctx.exit(_run(parsed, settings, manifest.parent, merge=None))
 
 
-@texbatch.command(epilog=options.UNITS)
-@click.argument("folder", type=_PATH)
-@click.argument("file", type=_PATH, required=False)
-@redoing.of_redo
-@options.of_runs
+@texbatch.command(
+    epilog=options.UNITS,
+    params=[
+        options.FOLDER, click.Argument(["file"], type=Location(), required=False),
+        Option("--status", env=False, metavar="STATUS,…",
+               help="Take the rows with such an outcome: failed, expired, saved, pending, abandoned."),
+        Option("--prompt-append", env=False, metavar="TEXT",
+               help="Add this to each row's prompt, and pay for saved rows again; takes columns like {texture}."),
+        *options.RUNNING,
+    ],
+)  # fmt: skip
 @click.pass_context
 def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> None:
-    """Send failed rows again and merge them into FOLDER; or do any rows once more.
+    """Send failed rows again and merge them into FOLDER; or make any rows again.
 
-    The rows are those of FILE, with your edits; without one, of FOLDER/failures.csv. With --only or --status they are
-    FOLDER's own. --seed random, --seed +1 and --prompt-append make them other work, which is paid for also where a row
-    is saved: its picture is kept in images/.previous/.
+    The rows are those of FILE, with your edits; without one, those of FOLDER/failures.csv. With --only or --status they
+    are FOLDER's own. --seed random, --seed +1 and --prompt-append turn rows into other work, which is paid for even
+    where a row is saved: its image is kept in images/.previous/.
     """
-    from batch.cli.edge import beside_output  # noqa: PLC0415  start-up time
-    from batch.folder import OutputFolder  # noqa: PLC0415  start-up time
-    from batch.ledger.store import Ledger  # noqa: PLC0415
+    from batch.cli.environment import beside_output  # noqa: PLC0415  start-up time
+    from batch.ledger.ledger import Ledger  # noqa: PLC0415
+    from batch.output.folder import OutputFolder  # noqa: PLC0415
 
-    place = OutputFolder(folder)
-    with Ledger.read(place.ledger) as ledger:
-        local = ledger.meta("service") == LOCAL_SERVICE  # such a folder can be retried with nothing else
-    asked = options.asked(ctx, file or place.failures)
-    redo = redoing.read_redo(ctx, asked.values, file)
-    settings = replace(asked.settings(folder, retry_failed=True), redo=redo)
-    if asked.values["dry_run"]:
-        _preview(asked, settings, merge=True)
-        return
-    ctx.exit(_run(asked, settings, None if local else _service(asked, beside_output(folder)), merge=True))
+    output = OutputFolder(folder)
+    with Ledger.read(output.ledger) as ledger:
+        local = ledger.is_local()  # such a folder cannot be retried with anything else
+    parsed = parse_options(ctx, file or output.failures)
+    redo = _read_redo(ctx, parsed.values, file)
+    settings = replace(parsed.settings(folder, retry_failed=True), redo=redo)
+    ctx.exit(_run(parsed, settings, None if local else beside_output(folder), merge=True))
 
 
-def _service(asked: Asked, beside: Path) -> Service | None:
-    from batch.cli.edge import read_service  # noqa: PLC0415  start-up time
+def _read_redo(ctx: click.Context, values: dict[str, Any], file: Path | None) -> Redo | None:
+    """Return the redo that was asked for, None for a plain retry; raises UsageError.
 
-    return None if asked.values["local"] else read_service(beside, asked.values["api_key_file"])
-
-
-def _run(asked: Asked, settings: RunSettings, service: Service | None, *, merge: bool | None) -> int:
-    from batch.cli.metrics import MetricsFile  # noqa: PLC0415  start-up time
-    from batch.cli.progress import ProgressLine  # noqa: PLC0415
-    from batch.runner import Listener, run  # noqa: PLC0415
-
-    log = asked.log
-    if service is not None:
-        log.hide(service.api_key, *service.network.proxies.values())
-    metrics = MetricsFile(asked.values["metrics_file"], Path(settings.out), log)
-
-    def planned(told: Plan, warnings: tuple[Problem, ...]) -> None:
-        gc.freeze()  # what has read the manifest stays to the end: the collector need not look through it again
-        console.planned(log, told, warnings)
-        metrics.begin()  # from here on the folder is ours
-
-    with ProgressLine(asked.values["progress"], log) as line, metrics:
-        listener = Listener(
-            begun=log.named,
-            planned=planned,
-            confirm=console.confirm,
-            progress=line.hear,
-            warn=lambda text: log.say(text, "run.warning", WARNING),
+    The environment cannot ask for one: nobody should pay again because of a variable.
+    """
+    seed, source = values["seed"], ctx.get_parameter_source("seed")
+    word = seed if seed in options.SEED_WORDS else None
+    if word and source is ParameterSource.ENVIRONMENT:
+        raise UsageError(f"TEXBATCH_SEED={seed}: give this on the command line only: --seed {seed}.")
+    if seed is not None and not word and file is None and source is ParameterSource.COMMANDLINE:
+        raise UsageError(
+            f"--seed {seed}: the rows of a folder have seeds. Give --seed {SEED_RANDOM} or {SEED_NEXT}, or edit a copy of "
+            "report.csv and give that as FILE."
         )
-        end = run(asked.manifest, settings, service, merge=merge, listener=listener, signals=True)
-    onward = f"texbatch retry {settings.out} --status pending" if merge else "run the same command again"
-    console.finished(log, end, Path(settings.out), onward=onward)
+    statuses = tuple(part.strip() for part in (values["status"] or "").split(",") if part.strip())
+    if values["status"] is not None and file is not None:
+        raise UsageError("--status chooses rows of the folder; with FILE the rows are those of FILE.")
+    if values["status"] is not None and not statuses:
+        raise UsageError("--status: is empty. Give failed, expired, saved, pending or abandoned.")
+    redo = Redo(statuses, word, values["prompt_append"] or "", from_folder=file is None)
+    return redo if redo.changes or (file is None and (statuses or values["only"])) else None
+
+
+def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *, merge: bool | None) -> int:
+    """Run, or preview a dry run; return the exit code. `dotenv_in` None: the folder belongs to the local server."""
+    if parsed.values["dry_run"]:
+        _preview(parsed, settings, merge=merge)
+        return EXIT_OK
+    from batch.execution.runner import RunHooks, run  # noqa: PLC0415  start-up time
+
+    log, values, service = parsed.log, parsed.values, None
+    if dotenv_in is not None and not values["local"]:
+        from batch.cli.environment import read_service  # noqa: PLC0415  start-up time
+
+        service = read_service(dotenv_in, values["api_key_file"], log.mask)
+    with ExitStack() as stack:
+        line = stack.enter_context(closing(console.ProgressLine(values["progress"], log)))
+        metrics = None
+        if values["metrics_file"] is not None:
+            from batch.cli.metrics_file import MetricsFile  # noqa: PLC0415  start-up time
+
+            metrics = stack.enter_context(MetricsFile(values["metrics_file"], Path(settings.out)))
+
+        def begun(run_id: str) -> None:
+            log.run_id = run_id
+            if metrics is not None:
+                metrics.begin()  # from here on the folder is ours
+
+        hooks = RunHooks(
+            begun=begun,
+            planned=partial(console.planned, log),
+            confirm=console.confirm,
+            confirm_again=console.confirm_again,
+            progress=line.on_progress,
+            warn=partial(info, event="run.warning", level=WARNING),
+            left_out=partial(info, event="run.left_out", level=ERROR),
+        )
+        end = run(parsed.manifest, settings, service, merge=merge, listener=hooks, signals=True)
+    next_step = "run the same command again"
+    if merge:
+        next_step = f"texbatch retry {quote(str(settings.out))} --status pending"
+    console.finished(log, end, Path(settings.out), next_step)
     if (merge and end.plan.changed) or (settings.redo is not None and settings.redo.changes):
-        log.say(redoing.AFTERWARDS)
+        info(AFTER_REDO)
     return end.exit_code
 
 
-@texbatch.command()
-@click.argument("manifest", type=_PATH)
-@options.option("--out", type=_PATH, help="The output folder to compare with.")
-@options.option("--retry-failed", is_flag=True, help="Count failed and expired rows as to be sent.")
-@options.submits
-@options.of_choice
+@texbatch.command(
+    params=[
+        options.MANIFEST,
+        Option("--out", type=Location(), help="The output folder to compare with."),
+        Option("--retry-failed", is_flag=True, help="Include failed and expired rows in what would be sent."),
+        options.RATE, *options.CHOICE,
+    ],
+)  # fmt: skip
 @click.pass_context
 def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Say what a run of MANIFEST would send, for how much, and how long it takes.
+    """Show what a run of MANIFEST would send, for how much, and how long it takes.
 
     Sends nothing and changes nothing.
     """
-    from batch.config import RunSettings  # noqa: PLC0415  start-up time
+    from batch.core.config import RunSettings  # noqa: PLC0415  start-up time
 
-    asked = options.asked(ctx, manifest)
-    values = asked.values
-    nowhere = Path(os.devnull)  # no folder: every row is new
+    parsed = parse_options(ctx, manifest)
+    values = parsed.values
     settings = RunSettings(
-        values["out"] or nowhere,
-        asked.reading,
-        only=asked.only,
+        values["out"] or Path(os.devnull),  # not a folder: every row is new
+        parsed.reading,
+        only=values["only"] or (),
         retry_failed=values["retry_failed"],
         price=values["price"],
         rate=values["rate"],
         concurrency=values.get("concurrency") or None,
     )
-    _preview(asked, settings, merge=None)
+    _preview(parsed, settings, merge=None)
 
 
-def _preview(asked: Asked, settings: RunSettings, *, merge: bool | None) -> None:
-    from batch.plan import preview  # noqa: PLC0415  start-up time
+def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None) -> None:
+    from batch.ledger.ledger import Ledger  # noqa: PLC0415  start-up time
+    from batch.manifest.manifest import check_encoding  # noqa: PLC0415
+    from batch.output.folder import OutputFolder  # noqa: PLC0415
+    from batch.pacing.observations import Observations  # noqa: PLC0415
+    from batch.planning.planner import preview  # noqa: PLC0415
 
-    asked.reading.check_encoding(asked.manifest)
-    told, found, simulated = preview(asked.manifest, settings, merge=merge)
-    asked.log.problems(found.warnings)
-    console.plan(told, simulated=simulated)
+    check_encoding(parsed.manifest, parsed.reading.encoding)
+    planned, found, simulated = preview(parsed.manifest, settings, merge=merge)
+    problems(found.warnings)
+    console.plan(planned, simulated=simulated, retry_failed=settings.retry_failed)
     if not simulated:
-        _say_time(told, settings)
+        path, learned = OutputFolder(settings.out).ledger, None
+        if path.is_file():
+            with Ledger.read(path) as ledger:
+                learned = ledger.observations()
+        observations = Observations.from_json(learned)
+        console.time_it_takes(planned.to_send, settings, observations, time.time())
 
 
-def _say_time(told: Plan, settings: RunSettings) -> None:
-    from batch.control import learned_in  # noqa: PLC0415  start-up time
-    from batch.folder import OutputFolder  # noqa: PLC0415
-
-    learned, now = learned_in(OutputFolder(Path(settings.out)).ledger), time.time()
-    console.time_it_takes(told.to_send, settings, learned, now)
-
-
-@texbatch.command()
-@click.argument("manifest", type=_PATH)
-@options.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-                help="How problems are told.")  # fmt: skip
-@options.of_reading
+@texbatch.command(
+    params=[
+        options.MANIFEST,
+        Option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+               help="How problems are reported."),
+        *options.READING,
+    ],
+)  # fmt: skip
 @click.pass_context
 def validate(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Check MANIFEST and every picture it names; report all problems, send nothing."""
-    from batch.plan import validate as check  # noqa: PLC0415  start-up time
+    """Check MANIFEST and every image it names; report all problems, send nothing."""
+    from batch.manifest.manifest import check_encoding  # noqa: PLC0415  start-up time
+    from batch.planning.validate import validate as check  # noqa: PLC0415
 
-    asked = options.asked(ctx, manifest)
-    asked.reading.check_encoding(asked.manifest)
-    found = check(asked.manifest, asked.reading)
-    console.validation(found, as_json=asked.values["format"] == "json")
+    parsed = parse_options(ctx, manifest)
+    check_encoding(parsed.manifest, parsed.reading.encoding)
+    found = check(parsed.manifest, parsed.reading)
+    console.validation(found, as_json=parsed.values["format"] == "json")
     ctx.exit(EXIT_USAGE if found.errors else EXIT_OK)
 
 
-@texbatch.command()
-@serving.of_serve
-def serve(**values: Any) -> None:
-    """Serve the hosted model's API on 127.0.0.1, without the network and without cost."""
-    from batch.local import serve as serve_here  # noqa: PLC0415  start-up time
-
-    settings = serving.server_settings(values)
-
-    def ready(url: str, key: str) -> None:
-        click.echo(f"Serving on {url}", err=True)
-        click.echo(f"export SEGMIND_BASE_URL={url}")
-        if not settings.api_key:  # a key we were given is not shown
-            click.echo(f"export SEGMIND_API_KEY={key}")
-
-    try:
-        serve_here(settings, ready)
-    except OSError as exc:
-        reason = exc.strerror or exc
-        raise UsageError(f"--port {settings.port}: cannot be used ({reason}). Give another one.") from exc
-
-
-for elsewhere in (folders.status, folders.report, folders.resolve, operators.doctor, operators.completion):
+for elsewhere in (
+    serve_command.serve, admin_commands.status, admin_commands.report, admin_commands.resolve, admin_commands.restore,
+    admin_commands.doctor, admin_commands.completion,
+):  # fmt: skip
     texbatch.add_command(elsewhere)

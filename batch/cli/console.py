@@ -1,178 +1,309 @@
-"""What is said, and where: results on stdout, everything about them on stderr. The key is never among it."""
+"""What a person sees: results on stdout, everything about them on stderr. Secrets are in neither.
+
+`ProgressLine` is a bar on a terminal and one plain line a minute in a log; a file gets no control characters.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from shlex import quote
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from batch.cli.progress import money, takes
-from batch.config import Rate
-from batch.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
-from batch.log import ERROR, INFO, WARNING, LogEvent
-from batch.times import iso
+from batch.cli.log import info, problems, to_json
+from batch.core.config import Rate
+from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
+from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
+from batch.core.units import MICRO, counted, format_span, format_usd, iso, named
+from batch.core.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batch.cli.log import Log
-    from batch.config import RunSettings
-    from batch.ledger.compare import Plan
-    from batch.model import Problem
-    from batch.rebuild import Rebuilt
-    from batch.remote.learned import Learned
-    from batch.resolve import UnknownJob
-    from batch.runner import Finished
-    from batch.survey import Survey
+    from tqdm import tqdm
 
-MICRO = 1_000_000
-MOST_CHANGED = 20
+    from batch.cli.log import Log
+    from batch.core.config import RunSettings
+    from batch.core.models import Problem
+    from batch.execution.progress import Progress
+    from batch.execution.runner import RunResult
+    from batch.ledger.staging import Plan
+    from batch.ledger.totals import Stray, UnknownJob
+    from batch.maintenance.restore import MissingImage, Restored
+    from batch.output.reports import Rebuilt
+    from batch.pacing.forecast import Forecast
+    from batch.pacing.observations import Observations
+    from batch.planning.validate import ValidationReport
+
+MOST_LISTED = 20
+LOG_EVERY_S = 60.0
+ENOUGH_ENDED = 8
+"""Finished jobs from which their own pace says more than the forecast."""
 
 _AS_PLANNED = frozenset({EXIT_OK, EXIT_ROWS_LEFT, EXIT_CAP})
-"""Ends that nobody need hear of: all done, or the time, the pilot or the money was over."""
+"""Ends that are not reported when quiet: all done, or the time, the pilot or the budget was used up."""
 
 
-def say(text: str) -> None:
-    """Say something about the work, beside its results."""
-    click.echo(text, err=True)
+class ProgressLine:
+    """Shows the progress of a run on stderr until it is closed; `on_progress` gets each moment of the run.
+
+    `style` is "bar", "log" or "none"; "auto" is a bar when stderr is a terminal, else a log line a minute. A bar would
+    tear a log of JSON lines, which gets the figures as events instead.
+    """
+
+    def __init__(self, style: str, log: Log) -> None:
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "log"
+        if log.quiet:
+            style = "none"
+        if style == "bar" and log.as_json:
+            style = "log"
+        shown = {"bar": self._draw_bar, "log": self._write_line}
+        self.on_progress: Callable[[Progress], None] = shown.get(style, lambda _: None)
+        self._log = log
+        self._plain = log.write
+        self._bar: tqdm[NoReturn] | None = None
+        self._began = self._logged = time.monotonic()
+
+    def close(self) -> None:
+        """Finish the bar's line; what is logged from now on is below it."""
+        self._log.write = self._plain
+        if self._bar is not None:
+            self._bar.close()
+
+    def _write_line(self, progress: Progress) -> None:
+        if time.monotonic() - self._logged >= LOG_EVERY_S:
+            self._logged = time.monotonic()
+            names = ("total", "ended", "saved", "failed", "unknown", "in_flight", "throttled")
+            fields = {name: getattr(progress, name) for name in names}
+            LogEvent("run.progress", INFO, fields | {"spent_usd": progress.spent / MICRO}).log(
+                self._line(progress)
+            )
+
+    def _draw_bar(self, progress: Progress) -> None:
+        if self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415  start-up time
+
+            bar = self._bar = tqdm(
+                total=progress.total, unit="image", file=sys.stderr, dynamic_ncols=True, smoothing=0.1
+            )
+            self._log.write = lambda line: bar.write(line, file=sys.stderr)
+        forecast = _forecast(progress)
+        self._bar.set_postfix_str(_counts(progress) + (forecast and f", {forecast}"), refresh=False)
+        self._bar.update(progress.ended - self._bar.n)
+        self._bar.refresh()
+
+    def _line(self, progress: Progress) -> str:
+        seconds = time.monotonic() - self._began
+        rate = progress.ended * 60 / seconds
+        left = f"{(progress.total - progress.ended) / rate:.0f} min left" if rate else "time left unknown"
+        left = _forecast(progress) or left
+        return f"{progress.ended}/{progress.total} done, {_counts(progress)}, {rate:.1f}/min, {left}"
 
 
-def problems(found: Sequence[Problem]) -> None:
-    """Say what is wrong with a manifest, a line each."""
-    for problem in found:
-        say(str(problem))
+def _forecast(progress: Progress) -> str:
+    """Return how long the run takes in all while too few jobs have finished to estimate it from them; else ""."""
+    if progress.ended >= ENOUGH_ENDED or progress.expected is None:
+        return ""
+    return f"{time_range(progress.expected)} in all"
 
 
-def validation(found: Survey, *, as_json: bool) -> None:
-    """Say what `validate` found."""
+def _counts(progress: Progress) -> str:
+    spent = money(progress.spent, simulated=progress.simulated)
+    unknown = f", {progress.unknown} unknown" if progress.unknown else ""
+    risk = f", at risk {format_usd(progress.at_risk)}" if progress.at_risk else ""
+    saved = f", saved {format_usd(progress.resumed)}" if progress.resumed else ""
+    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}{risk}{saved}"
+
+
+def time_range(expected: Forecast) -> str:
+    """Return a range of time, like 1 min 50 s … 4 min 0 s."""
+    low, high = format_span(expected.low_s), format_span(expected.high_s)
+    return f"{low} … {high}" if expected.low_s else f"up to {high}"
+
+
+def money(micro_dollars: int, *, simulated: bool) -> str:
+    """Return micro-dollars as dollars and cents, marked when they were not real."""
+    return f"{format_usd(micro_dollars)}{' (simulated)' if simulated else ''}"
+
+
+def note(text: str) -> None:
+    """Print a note about the work to stderr, on one line."""
+    click.echo(visible(text), err=True)
+
+
+error = partial(info, level=ERROR)
+"""Log what went wrong with the work, on one line; it is shown when quiet, too."""
+
+
+def validation(found: ValidationReport, *, as_json: bool) -> None:
+    """Print what `validate` found."""
     errors, warnings = len(found.errors) + found.dropped, len(found.warnings)
     if as_json:
         listed = [
-            {
-                "file": problem.file,
-                "row": problem.row,
-                "column": problem.column,
-                "reason": problem.reason,
-                "remedy": problem.remedy,
-                "severity": "warning" if problem.warning else "error",
-            }
+            {name: getattr(problem, name) for name in ("file", "row", "column", "reason", "remedy")}
+            | {"severity": "warning" if problem.warning else "error"}
             for problem in found.problems
         ]
-        click.echo(
-            json.dumps(
-                {"rows": found.rows, "errors": errors, "warnings": warnings, "problems": listed}, indent=2
-            )
-        )
+        report = {"rows": found.rows, "errors": errors, "warnings": warnings, "problems": listed}
+        click.echo(json.dumps(report, indent=2))
         return
     problems(found.problems)
     if errors:
-        click.echo(f"{_count(errors, 'problem')}; nothing would be sent.")
+        click.echo(f"{counted(errors, 'problem')}; nothing would be sent.")
     else:
-        besides = f", {_count(warnings, 'warning')}" if warnings else ""
-        click.echo(f"{_count(found.rows, 'row')}, no problems{besides}.")
+        besides = f", {counted(warnings, 'warning')}" if warnings else ""
+        click.echo(f"{counted(found.rows, 'row')}, no problems{besides}.")
 
 
-def plan(told: Plan, *, simulated: bool) -> None:
-    """Say what a run would do, and what each kind of row would cost or has cost."""
-    click.echo(f"{_count(told.rows, 'row')}:")
-    price = None if told.price is None else told.price / MICRO
-    for name, rows, costs in (
-        ("new", told.new, "to pay"),
-        ("changed", len(told.changed), "to pay again"),
-        ("done", told.done, "paid, not sent again"),
-        ("in flight", told.in_flight, "paid, to be fetched"),
-        ("unknown", told.unknown, "perhaps paid, not sent again"),
-        ("failed before", told.failed, "not sent again without --retry-failed"),
-    ):
-        amount = "" if price is None else f"${rows * price:>10.2f}  "
-        click.echo(f"  {name:<14}{rows:>9}  {amount}{costs}")
-    if told.cost is None:
-        total = "at a price this folder does not know yet (--price tells it)"
-    else:
-        total = f"for about {money(told.cost, simulated=simulated)}"
-    click.echo(f"{_count(told.to_send, 'job')} to send, {total}")
-    changed(told)
+def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
+    """Print what a run would do, and what each kind of row would cost or has cost."""
+    failed = "not sent again without --retry-failed"
+    if retry_failed:
+        failed = "sent again, except those paid for or abandoned"
+    click.echo(f"{counted(plan.rows, 'row')}:")
+    for name, rows, cost, meaning in (
+        ("new", plan.new, plan.cost_of("new"), "to pay"),
+        ("changed", len(plan.changed), plan.cost_of("changed"), "to pay again"),
+        ("paid before", len(plan.again), plan.again_cost, "the same work, paid again only with --yes on the command line"),
+        ("done", plan.done, plan.cost_of("done"), "paid, not sent again"),
+        ("in flight", plan.in_flight, plan.cost_of("in_flight"), "paid, to be fetched"),
+        ("unknown", plan.unknown, plan.cost_of("unknown"), "perhaps paid, not sent again"),
+        ("failed before", plan.failed, plan.cost_of("failed"), failed),
+    ):  # fmt: skip
+        amount = "" if cost is None else f"${cost / MICRO:>10.2f}  "
+        click.echo(f"  {name:<14}{rows:>9}  {amount}{meaning}")
+    total = "at a price this folder does not know yet (give it with --price)"
+    if plan.cost is not None:
+        total = f"for about {money(plan.cost, simulated=simulated)}"
+    click.echo(f"{counted(plan.to_send, 'job')} to send, {total}")
+    changed(plan)
+    again(plan)
 
 
-def time_it_takes(jobs: int, settings: RunSettings, learned: Learned, now: float) -> None:
-    """Say how long a run takes at the limit that is known; at the published ones where none is."""
-    from batch.forecast import PUBLISHED, expected  # noqa: PLC0415  start-up time
+def time_it_takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> None:
+    """Print how long a run takes at the known limit; at the published limits where none is known."""
+    from batch.pacing.forecast import PUBLISHED  # noqa: PLC0415  start-up time
 
     if not jobs:
         return
-    found = expected(jobs, settings, learned, now)
-    if found is not None:
-        click.echo(f"Takes {takes(found)}.")
+    known = observations.forecast(jobs, settings, now)
+    if known is not None:
+        click.echo(f"Takes {time_range(known)}.")
         return
     guesses = [
-        (name, expected(jobs, replace(settings, rate=Rate(number, 60.0)), learned, now))
+        (name, observations.forecast(jobs, replace(settings, rate=Rate(number, 60.0)), now))
         for name, number in PUBLISHED.items()
     ]
-    told = ", ".join(f"{takes(guess)} ({name})" for name, guess in guesses if guess is not None)
-    click.echo(f"Takes {told}; --rate tells your account's limit.")
+    ranges = ", ".join(f"{time_range(guess)} ({name})" for name, guess in guesses if guess is not None)
+    click.echo(f"Takes {ranges}; give your account's limit with --rate.")
 
 
 def unknown(jobs: Sequence[UnknownJob]) -> None:
-    """List jobs that nobody knows about, with what they may have cost."""
+    """List jobs whose fate is unknown, with what they may have cost."""
     if not jobs:
         click.echo("No unknown rows.")
         return
     for job in jobs:
-        risk = "price unknown" if job.at_risk is None else f"${job.at_risk / MICRO:.4f} at risk"
+        risk = "price unknown" if job.at_risk is None else f"{format_usd(job.at_risk, 4)} at risk"
         name = ", ".join(job.ids) or f"job {job.job}"
-        click.echo(f"{name}: sent {iso(job.submitted_at)}, {risk}; {job.why}")
+        click.echo(visible(f"{name}: sent {iso(job.submitted_at)}, {risk}; {job.why}"))
     known = [job.at_risk for job in jobs if job.at_risk is not None]
-    click.echo(f"{_count(len(jobs), 'unknown job')}, ${sum(known) / MICRO:.2f} at risk")
+    click.echo(f"{counted(len(jobs), 'unknown job')}, {format_usd(sum(known))} at risk")
+
+
+def changed(plan: Plan) -> None:
+    """List rows that were paid for and have changed since."""
+    listed("changed", [f"{row_id} (row {number})" for number, row_id in plan.changed])
+
+
+def again(plan: Plan) -> None:
+    """List rows whose very work was paid for before."""
+    listed("paid before", [f"{row_id}: {why}" for row_id, why in plan.again])
+
+
+def listed(heading: str, lines: Sequence[str], write: Callable[[str], None] = note) -> None:
+    """Print the first lines to stderr, and how many more there are."""
+    more = [f"… and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else []
+    for line in (*lines[:MOST_LISTED], *more):
+        write(f"{heading}: {line}")
 
 
 def confirm_resubmit(jobs: Sequence[UnknownJob]) -> bool:
     """Ask on a terminal whether jobs may be paid a second time; without one the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    return click.confirm(
-        f"{_count(len(jobs), 'job')} may be paid for a second time. Send again?", default=False, err=True
-    )
+    return ask(f"{counted(len(jobs), 'job')} may be paid for a second time. Send again?")
 
 
-def changed(told: Plan) -> None:
-    """List rows that were paid for and have changed since."""
-    for number, row_id in told.changed[:MOST_CHANGED]:
-        say(f"changed: {row_id} (row {number})")
-    if len(told.changed) > MOST_CHANGED:
-        say(f"changed: … and {len(told.changed) - MOST_CHANGED} more")
-
-
-def confirm(told: Plan) -> bool:
+def confirm(plan: Plan) -> bool:
     """Ask on a terminal whether changed rows may be paid for again; without one the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    changed(told)
-    price = "" if told.price is None else f", about {money(len(told.changed) * told.price, simulated=False)}"
-    return click.confirm(
-        f"{_count(len(told.changed), 'row')} changed since they were paid for. Pay for them again{price}?",
-        default=False,
-        err=True,
+    if has_terminal():
+        changed(plan)
+    cost = plan.cost_of("changed")
+    price = "" if cost is None else f", about {money(cost, simulated=False)}"
+    return ask(
+        f"{counted(len(plan.changed), 'row')} changed since they were paid for. Pay for them again{price}?"
     )
 
 
-def planned(log: Log, told: Plan, warnings: Sequence[Problem]) -> None:
-    """Tell what a run is about to do: the manifest's warnings, and the plan to a log that machines read."""
-    log.problems(warnings)
+def confirm_again(plan: Plan) -> bool:
+    """Ask on a terminal whether the same work may be paid for again; without one the answer is no."""
+    if has_terminal():
+        again(plan)
+    price = "" if plan.again_cost is None else f", about {money(plan.again_cost, simulated=False)}"
+    rows = counted(len(plan.again), "row")
+    return ask(f"{rows} would be paid for again, for the same work. Pay{price}? (no: they are left out)")
+
+
+def confirm_remake(gone: Sequence[MissingImage]) -> bool:
+    """List images that no longer exist anywhere, and ask on a terminal whether to pay for them; else the answer is no."""
+    prices = [
+        "at an unknown price" if image.price is None else f"about {format_usd(image.price, 4)}"
+        for image in gone
+    ]
+    listed(
+        "to be made again",
+        [f"{', '.join(image.ids)}, {price}" for image, price in zip(gone, prices, strict=True)],
+    )
+    known = [image.price for image in gone if image.price is not None]
+    total = f" for about {format_usd(sum(known))}" if known else ""
+    return ask(f"Pay for {counted(len(gone), 'image')} again{total}?")
+
+
+def has_terminal() -> bool:
+    """Return whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask on a terminal; without one the answer is no."""
+    return has_terminal() and click.confirm(question, default=False, err=True)
+
+
+def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
+    """Log the manifest's warnings, and in JSON what a run is about to do."""
+    if warnings:
+        problems(warnings)
     if log.as_json:
-        counts = {"changed": len(told.changed), "cost_usd": None if told.cost is None else told.cost / MICRO}
+        counts = {
+            "changed": len(plan.changed),
+            "again": len(plan.again),
+            "cost_usd": None if plan.cost is None else plan.cost / MICRO,
+        }
         for name in ("rows", "new", "done", "in_flight", "unknown", "failed", "to_send"):
-            counts[name] = getattr(told, name)
-        log.tell(LogEvent("run.planned", INFO, counts))
+            counts[name] = getattr(plan, name)
+        LogEvent("run.planned", INFO, counts).log()
 
 
-def finished(log: Log, end: Finished, out: Path, *, onward: str) -> None:
-    """Say how a run ended, and what to do about rows that have no picture; when quiet, only if something went wrong.
+def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
+    """Report how a run ended and what to do about rows without an image; when quiet, only if something went wrong.
 
-    `onward` is how to go on with rows that are left.
+    `next_step` is how to go on with rows that are left.
     """
     figures = end.summary
     wrong = end.exit_code not in _AS_PLANNED or any(
@@ -180,62 +311,99 @@ def finished(log: Log, end: Finished, out: Path, *, onward: str) -> None:
     )
     if log.as_json:
         level = ERROR if wrong else WARNING if end.exit_code else INFO
-        told = {"stopped": end.stopped, "unsettled": end.unsettled}
-        log.tell(LogEvent("run.ended", level, figures | told | {"exit_code": end.exit_code}))
+        names = [stray.name for stray in end.strays]
+        more = {"stopped": end.stopped, "unsettled": end.unsettled, "no_longer_wanted": names or None}
+        LogEvent("run.ended", level, figures | more | {"exit_code": end.exit_code}).log()
         return
     if log.quiet and not wrong:
         return
-    if end.stopped:
-        log.say(f"Stopped: {end.stopped}", level=ERROR)
-    if end.unsettled:
-        log.say(f"Unknown rows could not be settled: {end.unsettled}.", level=ERROR)
+    if end.stopped or end.unsettled:
+        _say_why(end)
     counts = [f"{figures[name]} {name}" for name in ("saved", "failed", "expired", "unknown", "pending", "abandoned")
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
-    spent = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
+    if figures.get("moved"):
+        counts[0] += f" ({figures['moved']} moved away)"
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
-    again = f", ${resumed:.2f} saved by not sending again" if resumed else ""
-    again += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
-    click.echo(f"{', '.join(counts)}; {spent}{again}; {out / 'report.csv'}")
-    for line in advice(figures, out, onward):
-        log.say(line, level=ERROR)
+    money = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
+    money += f", ${resumed:.2f} saved by not sending again" if resumed else ""
+    money += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
+    click.echo(f"{', '.join(counts)}; {money}; {out / 'report.csv'}")
+    if end.exit_code or wrong or end.strays or figures["top_errors"]:
+        from batch.output.advice import advice_on  # noqa: PLC0415  start-up time
+
+        for line in (*advice_on(figures, out, next_step), *_of_strays(end.strays, out, next_step)):
+            error(line)
 
 
-def advice(figures: Mapping[str, Any], out: Path, onward: str) -> Iterator[str]:
-    """Say what to do about rows that have no picture."""
-    for error in figures["top_errors"]:
-        yield f"{error['count']} x {error['error_class']}: {error['example']}"
-    if figures["failed"] or figures["expired"]:
-        yield f"Mend {out / 'failures.csv'}, then: texbatch retry {out}"
-    if figures["unknown"]:
-        yield (
-            f"{_count(figures['unknown'], 'row')} may have been accepted although no answer came: "
-            f"they are not sent again, so that nothing is paid twice. See: texbatch resolve {out}"
+def _say_why(end: RunResult | Restored) -> None:
+    """Log why a run stopped early, and why unknown rows could not be settled."""
+    if end.stopped:
+        error(f"Stopped: {end.stopped}")
+    if end.unsettled:
+        error(f"Unknown rows could not be settled: {end.unsettled}.")
+
+
+def _of_strays(strays: Sequence[Stray], out: Path, next_step: str) -> Iterator[str]:
+    """Name jobs that no row of the manifest wants any more, and say what becomes of them."""
+    for is_unknown, what, then in (
+        (True, "perhaps accepted although no answer came", f"See: texbatch resolve {quote(str(out))}"),
+        (False, "paid and still to be fetched", f"To fetch their images: {next_step}."),
+    ):
+        names = [stray.name for stray in strays if stray.unknown is is_unknown]
+        if names:
+            yield (
+                f"{counted(len(names), 'job')} that no row of this manifest wants any more, {what}: "
+                f"{named(names, MOST_LISTED)}. {then}"
+            )
+
+
+def restored(log: Log, end: Restored, folder: Path) -> None:
+    """Report what `restore` brought back, and what it did not, with the reason."""
+    _say_why(end)
+    if end.changed and not log.quiet:
+        names = ", ".join(end.changed[:MOST_LISTED]) + (" …" if len(end.changed) > MOST_LISTED else "")
+        info(
+            f"Changed by hand and left as they are: {names}. Name them with --only to bring the saved image back."
         )
-    if figures["pending"]:
-        yield f"Some rows are still waiting, running or to be fetched: {onward}."
+    listed("left out", [f"{row_id}: {reason}" for row_id, reason in end.left_out.items()], error)
+    name = quote(str(folder))
+    if end.summary["pending"]:
+        error(f"Some rows are still running or to be fetched: texbatch retry {name} --status pending.")
+    if end.summary["unknown"]:
+        error(f"Some rows may have been accepted although no answer came: see texbatch resolve {name}.")
+    if log.quiet and not end.exit_code:
+        return
+    sources = {
+        "from a folder": end.from_folder,
+        "from the service": end.from_service,
+        "made again": end.remade,
+    }
+    brought = sum(sources.values())
+    if not brought and not end.left_out:
+        click.echo("Nothing to bring back.")
+        return
+    parts = ", ".join(f"{number} {source}" for source, number in sources.items() if number)
+    how = f" ({parts})" if parts else ""
+    click.echo(f"{counted(brought, 'image')} brought back{how}, {len(end.left_out)} left out.")
 
 
 def rebuilt(made: Rebuilt) -> None:
-    """Say what `report` wrote."""
+    """Print what `report` wrote."""
     if not made.reports:
-        say(
+        note(
             "A run holds this folder: it writes report.csv, failures.csv and summary.json itself when it ends."
         )
     click.echo(str(made.sheet))
 
 
 def status(figures: Mapping[str, Any], *, as_json: bool) -> None:
-    """Say how a folder stands."""
+    """Print the figures of a folder."""
     if as_json:
-        click.echo(json.dumps(figures, indent=2, ensure_ascii=False))
+        click.echo(to_json(figures, indent=2))
         return
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         if name != "top_errors":
             click.echo(f"{name:<{width}}  {'-' if value is None else value}")
     for error in figures["top_errors"]:
-        click.echo(f"{error['count']} x {error['error_class']}: {error['example']}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        click.echo(visible(f"{error['count']} x {error['error_class']}: {error['example']}"))

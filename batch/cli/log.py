@@ -1,96 +1,141 @@
-"""What is said on stderr: lines for people, or one JSON object a line (`--log-format json`), from the same events.
+"""The log on stderr: text lines for people, or one JSON object per line (`--log-format json`), from the same events.
 
-Every line passes `Log`, so secrets are masked in one place, and a bar is never torn. The fields of JSON: `ts` (UTC),
-`level` (info, warning, error), `event`, `run_id` once there is a run, then the event's own.
+Every line passes through `Log`, which masks secrets, escapes control characters and keeps the progress bar intact.
+JSON fields: `ts` (UTC), `level` (info, warning, error), `event`, `run_id` once a run has begun, then the event's own.
 """
 
 from __future__ import annotations
 
 import json
-import time
+import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.log import ERROR, INFO, WARNING, LogEvent
-from batch.times import iso
+from batch.core.log_event import ERROR, INFO, JOB_LOGGER, LOGGER, WARNING, LogEvent
+from batch.core.units import iso
+from batch.core.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from batch.model import Problem
+    from batch.core.models import Problem
 
 MASK = "***"
-SHORTEST_SECRET = 6
-"""Anything shorter is no secret, and masking it would mangle the words around it."""
+SHORTEST_SECRET = 3
+"""Shorter values are not treated as secrets."""
+
+ANYWHERE = 6
+"""A secret of this length or more is masked inside a word too; a shorter one only as a whole word."""
+
+OFF = logging.CRITICAL + 1
+
+_UNESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON without control characters that a terminal would act on: all are JSON escapes."""
+    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped_or_not(secret: str) -> re.Pattern[str]:
+    """Return a pattern that matches a secret literally, or with any character escaped as in JSON, a URL or HTML."""
+    text = "".join(
+        rf"(?:{re.escape(character)}|\\+{re.escape(character)}|(?i:\\+u{ord(character):04x}|\\+x{ord(character):02x}"
+        rf"|%{ord(character):02x}|&\#0*{ord(character)};|&\#x0*{ord(character):x};))"
+        for character in secret
+    )
+    return re.compile(text if len(secret) >= ANYWHERE else rf"(?<!\w){text}(?!\w)")
 
 
 def _to_stderr(line: str) -> None:
     click.echo(line, err=True)
 
 
-class Log:
-    """One command's log; made before its options are read, so that wrong usage is told in the wanted format too."""
+class Log(logging.Handler):
+    """The handler of the logger "texbatch" for one command: formats each event, masks secrets, writes to stderr.
+
+    `configure` installs it, `close` removes it. It is made before the options are parsed, so that wrong usage is
+    reported in the wanted format too.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.as_json = False
         self.quiet = False
-        self.steps = False  # every step of each job
         self.run_id: str | None = None
         self.write: Callable[[str], None] = _to_stderr
-        self._secrets: set[str] = set()
+        self._secrets: dict[str, re.Pattern[str]] = {}
 
     def __repr__(self) -> str:
         return f"<Log {'json' if self.as_json else 'text'}{', quiet' if self.quiet else ''}>"
 
-    def configure(self, log_format: str, *, quiet: bool, verbose: bool) -> None:
-        """Set what is told; quiet outranks verbose."""
-        self.as_json, self.quiet, self.steps = log_format == "json", quiet, verbose and not quiet
+    def configure(self, log_format: str = "text", *, quiet: bool = False, verbose: bool = False) -> None:
+        """Install the handler and set what it writes.
 
-    def hide(self, *secrets: str | None) -> None:
-        """Never show these."""
-        self._secrets |= {secret for secret in secrets if secret and len(secret) >= SHORTEST_SECRET}
+        Quiet: errors only, and it overrides verbose. Of the events of single jobs, verbose writes all, JSON those that
+        report a problem, text none.
+        """
+        self.as_json, self.quiet = log_format == "json", quiet
+        LOGGER.addHandler(self)
+        LOGGER.propagate = False  # another handler would not mask secrets
+        LOGGER.setLevel(logging.ERROR if quiet else logging.INFO)
+        problems = logging.ERROR if quiet else logging.WARNING
+        JOB_LOGGER.setLevel(logging.INFO if verbose and not quiet else problems if self.as_json else OFF)
 
-    def named(self, run_id: str) -> None:
-        """Take note of the run that all following lines belong to."""
-        self.run_id = run_id
+    def close(self) -> None:
+        """Remove the handler and leave the logger as it was found."""
+        LOGGER.removeHandler(self)
+        LOGGER.propagate = True
+        LOGGER.setLevel(logging.NOTSET)
+        JOB_LOGGER.setLevel(logging.NOTSET)
+        super().close()
 
-    def tell(self, event: LogEvent, text: str | None = None) -> None:
-        """Tell an event; `text` is how a person reads it, where that is not the event's own line."""
-        if self.quiet and event.level != ERROR:
-            return
+    def mask(self, *secrets: str | None) -> None:
+        """Never show these, however they are escaped."""
+        for secret in secrets:
+            if secret and len(secret) >= SHORTEST_SECRET:
+                self._secrets[secret] = _escaped_or_not(secret)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record: lines of text, or one line of JSON."""
         if not self.as_json:
-            self.write(self.masked(str(event) if text is None else text))
+            lines = self.masked(record.getMessage()).split("\n")
+            self.write("\n".join(map(visible, lines)))
             return
-        head = {"ts": iso(time.time()), "level": event.level, "event": event.name, "run_id": self.run_id}
-        told = {name: value for name, value in (head | dict(event.fields)).items() if value is not None}
-        self.write(json.dumps(self.masked(told), ensure_ascii=False, default=str))
-
-    def step(self, event: LogEvent) -> None:
-        """Tell a step of one job: every step when that was asked for; a JSON log has what went wrong anyway."""
-        if self.steps or (self.as_json and event.level != INFO):
-            self.tell(event)
-
-    def say(self, text: str, name: str = "run.note", level: str = INFO, **fields: Any) -> None:
-        """Tell a sentence, which is the event's `message`."""
-        self.tell(LogEvent(name, level, {"message": text, **fields}), text)
-
-    def problems(self, found: Iterable[Problem]) -> None:
-        """Tell what is wrong with a manifest, an event each."""
-        for problem in found:
-            place = {"file": problem.file, "row": problem.row, "column": problem.column}
-            fields = place | {"reason": problem.reason, "remedy": problem.remedy}
-            level = WARNING if problem.warning else ERROR
-            self.tell(LogEvent("manifest.problem", level, fields), str(problem))
+        event = getattr(record, "event", "run.note")  # a record that is not a LogEvent has a message only
+        fields = getattr(record, "fields", {"message": record.getMessage()})
+        head = {
+            "ts": iso(record.created),
+            "level": record.levelname.lower(),
+            "event": event,
+            "run_id": self.run_id,
+        }
+        known = {name: value for name, value in (head | dict(fields)).items() if value is not None}
+        self.write(to_json(self.masked(known)))
 
     def masked(self, value: Any) -> Any:
-        """Return a value without what was hidden, at any depth."""
+        """Return a value with every secret in it masked, at any depth."""
         if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, MASK)
+            for secret in self._secrets.values():
+                value = secret.sub(MASK, value)
             return value
         if isinstance(value, dict):
             return {name: self.masked(inner) for name, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self.masked(inner) for inner in value]
         return value
+
+
+def info(text: str, event: str = "run.note", level: str = INFO, **fields: Any) -> None:
+    """Log a sentence, on one line; it is the event's `message`."""
+    LogEvent(event, level, {"message": text, **fields}).log(visible(text))
+
+
+def problems(found: Iterable[Problem]) -> None:
+    """Log what is wrong with a manifest, one event for each problem."""
+    for problem in found:
+        fields = {name: getattr(problem, name) for name in ("file", "row", "column", "reason", "remedy")}
+        LogEvent("manifest.problem", WARNING if problem.warning else ERROR, fields).log(visible(str(problem)))

@@ -1,249 +1,387 @@
-"""Options that commands share, and the settings made of them.
+"""The options that commands share, their types, and the settings made from them.
 
 Precedence: row > command line > environment (TEXBATCH_<OPTION>) > job file > manifest defaults > the model's own
-default. The defaults of the model's parameters stay text here: the intake types and checks them, once.
+default. Defaults of the model's parameters stay text here: the manifest package parses and checks them, once. Every
+rejected value is reported with the reason and an example of a valid one.
 """
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from batch.cli import redoing
-from batch.cli.kinds import Duration, Failures, InFlight, Money, Submits
-from batch.cli.log import Log
-from batch.config import (
+from batch.cli.log import Log, problems
+from batch.core.config import (
+    DEFAULT_NAME,
     GRACE_S,
     JOB_TIMEOUT_S,
-    NAME,
+    MOST_IN_FLIGHT,
     RETRIES,
+    SEED_NEXT,
+    SEED_RANDOM,
     SETTLE_S,
+    Rate,
     Reading,
     RunSettings,
+    check_not_url,
 )
-from batch.errors import UsageError
-from batch.parameters import IMAGE_PARAMETERS, PARAMETERS
+from batch.core.errors import UsageError
+from batch.core.parameters import IMAGE_PARAMETERS, PARAMETERS
+from batch.core.units import MICRO, parse_duration, parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch.intake import JobFile
+    from batch.manifest.job_file import JobFile
 
+SAME_ACCOUNT_VARIABLE = "TEXBATCH_SAME_ACCOUNT"
+ONLY_A_PERSON = "only a person can confirm which account a new key belongs to, and only on the command line."
+MOST_USD = 1_000_000_000
 PREFIX = "TEXBATCH_"
 
+NEVER_EMPTY = frozenset({"only", "max_cost", "price", "max_failures", "max_duration", "pilot"})
+"""Options that limit what is sent or paid: an empty one would lift the limit, so it is an error from any source."""
+
 UNITS = (
-    "TIME is written 90s, 15m, 2h or 1h30m; USD like 12.50. Every option can also be set as TEXBATCH_<OPTION> in the "
-    "environment, or stand in a job file; the command line wins, then the environment."
+    "TIME is written 90s, 15m, 2h or 1h30m; USD like 12.50. Every option except --same-account can also be set as "
+    "TEXBATCH_<OPTION> in the environment, or in a job file; the command line wins, then the environment."
 )
 
-PARAMETER_OPTIONS = tuple(parameter for parameter in PARAMETERS if parameter.name not in IMAGE_PARAMETERS)
+SEED_WORDS = frozenset({SEED_RANDOM, SEED_NEXT})
+"""Values of --seed that only `retry` takes."""
 
 
-def option(name: str, *flags: str, **kwargs: Any) -> Callable[[Any], Any]:
-    """Declare an option that can also be set as TEXBATCH_<OPTION>."""
-    variable = PREFIX + name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*flags, name, envvar=variable, **kwargs)
+class Location(click.Path):
+    """A path, as a Path. It need not exist, but the system must be able to look it up: not too long, not forbidden."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            if path.is_dir():
+                os.stat(os.path.join(path, "."))  # noqa: PTH116, PTH118  Path drops the dot: may the folder be entered?
+        except OSError as error:
+            self.fail(
+                f"{str(path)!r} cannot be looked up ({error.strerror}). Check the path and the permissions of its folders.",
+                param, ctx,
+            )  # fmt: skip
+        return path
 
 
-def of_parameters(command: Any) -> Any:
-    """Add a default for each of the model's parameters."""
-    for parameter in reversed(PARAMETER_OPTIONS):
-        flag = "--" + parameter.name.replace("_", "-")
-        limits = "|".join(parameter.choices)
-        if parameter.minimum is not None:
-            limits = f"{parameter.minimum} … {parameter.maximum}"
-        words = f"{parameter.help}{f' {limits}.' if limits else ''}"
-        command = option(flag, help=f"Default for rows without one: {words}", metavar=parameter.kind.upper())(
-            command
+class Option(click.Option):
+    """An option that can also be set as TEXBATCH_<OPTION> in the environment, unless `env` is false.
+
+    An empty value is an error on the command line, where "$NAME" may be empty, and in a job file. An empty environment
+    variable counts as not set, except for NEVER_EMPTY. A value must be UTF-8, because it goes into rows; a path may
+    hold any bytes.
+    """
+
+    def __init__(self, *names: str, env: bool = True, **kwargs: Any) -> None:
+        if env:
+            kwargs["envvar"] = PREFIX + names[0].removeprefix("--").upper().replace("-", "_")
+        # The short name first, as help and messages show it.
+        super().__init__((*names[1:], names[0]), **kwargs)
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value in its own type."""
+        if isinstance(value, str):
+            if not value.strip():
+                raise click.BadParameter("is empty. Give a value, or leave the option out.", ctx, self)
+            if not isinstance(self.type, click.Path) and not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise click.BadParameter(f"{value!a} is not valid UTF-8.", ctx, self) from None
+        return super().type_cast_value(ctx, value)
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the value of the environment variable, None when it is not set."""
+        if self.name in NEVER_EMPTY and self.envvar and os.environ.get(str(self.envvar)) == "":
+            raise click.BadParameter(f"{self.envvar} is empty. Give a value, or unset it.", ctx, self)
+        return super().resolve_envvar_value(ctx)
+
+
+@dataclass(frozen=True, eq=False)
+class Value(click.ParamType[Any]):
+    """The type of an option whose text `parse` reads; what it refuses it raises as UsageError."""
+
+    name: str
+    parse: Callable[[Any], Any]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value in its own type."""
+        try:
+            return self.parse(value)
+        except UsageError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+def _money(text: str) -> int:
+    """Return US dollars as micro-dollars, 0 … 10**15."""
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not (amount.is_finite() and 0 <= amount <= MOST_USD):
+        raise UsageError(f"{text!r} is not a valid amount. Write dollars like 12.50.")
+    return int(amount * MICRO)
+
+
+def _price(text: str) -> int:
+    """Return what a job costs in micro-dollars, 1 … 10**15."""
+    if micro := _money(text):
+        return micro
+    raise UsageError(
+        f"{text!r} is not a valid price: with it --max-cost would limit nothing. Give more than 0.000001 dollars, "
+        "or leave it out."
+    )
+
+
+def _ids(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return ids that are separated by commas or line ends; one with a comma is in double quotes, as in a CSV.
+
+    The items of a list in a job file are taken as they are.
+    """
+    parts = list(given)
+    if isinstance(given, str):
+        try:
+            lines = csv.reader(given.splitlines(), skipinitialspace=True, strict=True)
+            parts = [part for line in lines for part in line]
+        except csv.Error as exc:
+            raise UsageError(
+                f"{given!r} cannot be read ({exc}). Put an id with a comma in double quotes."
+            ) from exc
+    ids = tuple(part.strip() for part in parts if part.strip())
+    if not ids:
+        raise UsageError(f"{given!r} contains no id. Give ids, or leave the option out to take all rows.")
+    return ids
+
+
+def _in_flight(text: str) -> int:
+    """Return a number of jobs, 0 for auto."""
+    text = text.strip()
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_IN_FLIGHT:
+        raise UsageError(f"{text!r} is neither auto nor a number 1 … {MOST_IN_FLIGHT}.")
+    return int(text)
+
+
+def _failures(text: str) -> tuple[int | None, float | None]:
+    """Return a number of rows like 20 as (number, None), a share of the finished rows like 5% as (None, 0 … 1)."""
+    number = text.removesuffix("%")
+    if not number.isdecimal() or int(number) < 1 or (text.endswith("%") and int(number) > 100):
+        raise UsageError(f"{text!r} is neither a number of rows like 20 nor a share like 5%.")
+    return (None, int(number) / 100) if text.endswith("%") else (int(number), None)
+
+
+TIME = Value("time", parse_duration)
+"""A time like 90s, 15m or 2h, in seconds."""
+
+USD = Value("usd", _money)
+IDS = Value("id,…", _ids)
+
+
+PARAMETER_OPTIONS: dict[str, Option] = {}
+"""The options for the defaults of the model's parameters, by the parameter's name."""
+
+for _parameter in PARAMETERS:
+    if _parameter.name not in IMAGE_PARAMETERS:
+        _limits = "|".join(_parameter.choices)
+        if _parameter.minimum is not None:
+            _limits = f"{_parameter.minimum} … {_parameter.maximum}"
+        PARAMETER_OPTIONS[_parameter.name] = Option(
+            "--" + _parameter.name.replace("_", "-"),
+            metavar=_parameter.kind.upper(),
+            help=f"Default for rows without one: {_parameter.help}{f' {_limits}.' if _limits else ''}",
         )
-    return command
 
 
-def _together(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Declare options in the order they are to be listed."""
-
-    def add(command: Any) -> Any:
-        for declare in reversed(declared):
-            command = declare(command)
-        return command
-
-    return add
-
-
-settle = option(
-    "--settle",
-    default=f"{SETTLE_S:.0f}s",
-    show_default=True,
-    type=Duration(),
-    help="How long the history may take to list a submit whose answer was lost.",
-)
-submits = option(
-    "--rate",
-    type=Submits(),
-    help="Submit no more than this, like 50/1m; without it, 429s tell the account's limit.",
-)
-api_key_file = option(
-    "--api-key-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="File that holds the API key; it wins over SEGMIND_API_KEY.",
-)
-
-of_reading = _together(
-    option(
-        "--ignore-url-query",
-        is_flag=True,
-        help="Keep the query strings of image URLs out of a row's identity: for links that are signed anew.",
-    ),
-    option(
-        "--name",
-        help=f"The pictures' names below images/.  [default: {NAME}, or what the folder was made with]",
-    ),
-    option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
-    of_parameters,
-)
-"""How a manifest is read."""
-
-of_choice = _together(
-    option("--price", type=Money(), help="What a job costs, where the folder does not know yet."),
-    option("--only", metavar="ID,…", help="Send only these rows."),
-    of_reading,
-)
-"""Which of its rows are meant."""
+def _refuse_variable(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  # noqa: ARG001, FBT001  click's
+    if os.environ.get(SAME_ACCOUNT_VARIABLE, "").strip():
+        raise UsageError(f"{SAME_ACCOUNT_VARIABLE}: {ONLY_A_PERSON} Unset it, and give --same-account.")
+    return value
 
 
 def _log_format(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001  click's
     log = ctx.find_object(Log)
-    if log is not None:  # at once: wrong usage of the other options is told in this format too
+    if log is not None:  # at once: wrong usage of the other options is reported in this format too
         log.as_json = value == "json"
     return value
 
 
-of_runs = _together(
-    option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
-    option("--concurrency", default="auto", show_default=True, type=InFlight(),
+MANIFEST = click.Argument(["manifest"], type=Location())
+FOLDER = click.Argument(["folder"], type=Location())
+OUT = Option("--out", type=Location(), help="The output folder; created if it does not exist.")
+
+SETTLE = Option("--settle", default=f"{SETTLE_S:.0f}s", show_default=True, type=TIME,
+                help="How long the history may take to list a submit whose answer was lost.")  # fmt: skip
+RATE = Option("--rate", type=Value("n/time", lambda text: Rate(*parse_rate(text))),
+              help="Submit no more than this, like 50/1m; without it, 429s reveal the account's limit.")  # fmt: skip
+API_KEY_FILE = Option("--api-key-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                      help="File that holds the API key; it wins over SEGMIND_API_KEY.")  # fmt: skip
+PROGRESS = Option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
+                  help="A bar on a terminal, else a line a minute.")  # fmt: skip
+QUIET = Option("--quiet", "-q", is_flag=True, help="Print nothing unless something went wrong.")
+SAME_ACCOUNT = Option(
+    "--same-account", env=False, is_flag=True, callback=_refuse_variable,
+    help="Confirm that a new key belongs to the account that paid for this folder. Only on the command line.",
+)  # fmt: skip
+
+READING = (
+    Option("--ignore-url-query", is_flag=True,
+           help="Keep the query strings of image URLs out of a row's identity: for links signed in an unusual way."),
+    Option("--name", help=f"File names of the images below images/.  [default: {DEFAULT_NAME}, or the folder's own]"),
+    Option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
+    *PARAMETER_OPTIONS.values(),
+)  # fmt: skip
+"""How a manifest is read."""
+
+CHOICE = (
+    Option("--price", type=Value("usd", _price), help="What a job costs, where the folder does not know yet."),
+    Option("--only", type=IDS, metavar="ID,…",
+           help='Send only these rows; put an id with a comma in quotes: \'"Chair, oak",mug\'.'),
+    *READING,
+)  # fmt: skip
+"""Which rows are meant."""
+
+RUNNING = (
+    Option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
+    Option("--concurrency", default="auto", show_default=True, type=Value("n|auto", _in_flight),
            help="Most jobs in flight; auto: as many as the account can use."),
-    submits,
-    option("--yes", is_flag=True, help="Pay for changed rows again without asking."),
-    option("--retries", default=RETRIES, show_default=True, type=click.IntRange(0, 100),
+    RATE,
+    Option("--yes", is_flag=True,
+           help="Pay again without asking: for changed rows; on the command line also for the same work."),
+    Option("--retries", default=RETRIES, show_default=True, type=click.IntRange(0, 100),
            help="Times a submit is sent again after an error that was certainly not billed."),
-    option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=Duration(),
+    Option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=TIME,
            help="How long to wait for one job; the next run goes on waiting."),
-    option("--max-cost", type=Money(), help="Spend no more than this, lost submits and running jobs of before included."),
-    option("--max-failures", type=Failures(),
-           help="Stop when so many rows have failed, or such a share of those that have ended."),
-    option("--max-duration", type=Duration(), help="Submit nothing more after this time."),
-    option("--pilot", type=click.IntRange(min=1), metavar="N", help="Send N rows, spread over the manifest, and stop."),
-    settle,
-    option("--grace", default=f"{GRACE_S:.0f}s", show_default=True, type=Duration(),
-           help="How long what is in flight is awaited after a signal."),
-    api_key_file,
-    option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
-           help="A bar on a terminal, else a line a minute."),
-    option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    Option("--max-cost", type=USD, help="Spend no more than this, earlier lost submits and running jobs included."),
+    Option("--max-failures", type=Value("n|p%", _failures),
+           help="Stop when this many rows have failed, or this share of the finished ones."),
+    Option("--max-duration", type=TIME, help="Submit nothing more after this time."),
+    Option("--pilot", type=click.IntRange(min=1), metavar="N", help="Send N rows, spread over the manifest, and stop."),
+    SETTLE,
+    Option("--grace", default=f"{GRACE_S:.0f}s", show_default=True, type=TIME,
+           help="How long to wait after a signal for what is in flight."),
+    API_KEY_FILE,
+    SAME_ACCOUNT,
+    PROGRESS,
+    Option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
            is_eager=True, callback=_log_format, help="json: one event a line on stderr, for machines."),
-    option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-           help="Write the figures there each minute and at the end, for Prometheus' textfile collector: *.prom."),
-    option("--quiet", "-q", is_flag=True, help="Say nothing unless something went wrong."),
-    option("--verbose", "-v", is_flag=True, help="Say what happens to each job."),
-    option("--dry-run", "-n", is_flag=True, help="Say what would be sent, and stop."),
-    of_choice,
+    Option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+           help="Write metrics there each minute and at the end, for Prometheus' textfile collector: *.prom."),
+    QUIET,
+    Option("--verbose", "-v", is_flag=True, help="Log what happens to each job."),
+    Option("--dry-run", "-n", is_flag=True, help="Show what would be sent, and stop."),
+    *CHOICE,
 )  # fmt: skip
 """Everything that run and retry share."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a command was asked for: its manifest, and every option by name, the job file's already among them."""
+class ParsedOptions:
+    """A command's manifest and options, those of a job file included.
+
+    `yes_typed` is true when --yes was given on the command line: a yes that was written down once, in a job file or
+    the environment, covers rows that a person edited, never the same work again.
+    """
 
     manifest: Path
+    reading: Reading
     values: dict[str, Any]
     log: Log
-
-    @property
-    def reading(self) -> Reading:
-        """How the manifest is to be read."""
-        named = ((parameter.name, self.values[parameter.name]) for parameter in PARAMETER_OPTIONS)
-        parameters = {name: value for name, value in named if value is not None}
-        return Reading(
-            parameters, self.values["name"], self.values["encoding"], self.values["ignore_url_query"]
-        )
-
-    @property
-    def only(self) -> tuple[str, ...]:
-        """The ids to send; empty for all."""
-        return tuple(part.strip() for part in (self.values["only"] or "").split(",") if part.strip())
+    yes_typed: bool = False
 
     def settings(self, out: Path, *, retry_failed: bool) -> RunSettings:
         """Return the settings of a run; raises UsageError."""
-        number, share = self.values["max_failures"] or (None, None)
+        values = self.values
+        number, share = values["max_failures"] or (None, None)
+        as_given = ("rate", "retries", "max_cost", "price", "pilot", "same_account")
         return RunSettings(
             out=out,
             reading=self.reading,
-            only=self.only,
-            concurrency=self.values["concurrency"] or None,
-            rate=self.values["rate"],
-            retries=self.values["retries"],
-            job_timeout_s=self.values["job_timeout"],
-            yes=self.values["yes"],
+            only=values["only"] or (),
+            concurrency=values["concurrency"] or None,
+            yes=self.yes_typed,
+            yes_to_edits=values["yes"],
             retry_failed=retry_failed,
-            max_cost=self.values["max_cost"],
-            price=self.values["price"],
             max_failures=number,
             max_failure_share=share,
-            max_duration_s=self.values["max_duration"],
-            pilot=self.values["pilot"],
-            settle_s=self.values["settle"],
-            grace_s=self.values["grace"],
+            **{name: values[name] for name in as_given},
+            **{f"{name}_s": values[name] for name in ("job_timeout", "max_duration", "settle", "grace")},
         )
 
 
-def asked(ctx: click.Context, manifest: Path) -> Asked:
-    """Return what was asked for; a job file's options stand where neither command line nor environment speaks."""
-    from batch.intake import is_job_file, read_job_file  # noqa: PLC0415  start-up time
+def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
+    """Return the options of a command; those of a job file apply where command line and environment give none.
 
-    if not is_job_file(manifest):
-        redoing.refuse_elsewhere(ctx, ctx.params)
-        return Asked(manifest, dict(ctx.params), _log(ctx, ctx.params))
-    own = {param.name: param for param in _run_options(ctx) if param.name}
-    job = read_job_file(manifest, [name.replace("_", "-") for name in own], os.environ)
-    values = ctx.params | _from_job(ctx, job, own)
-    redoing.refuse_elsewhere(ctx, values)
-    return Asked(job.manifest, values, _log(ctx, values))
+    Raises UsageError.
+    """
+    from batch.manifest.manifest import is_job_file  # noqa: PLC0415  start-up time
 
-
-def _log(ctx: click.Context, values: dict[str, Any]) -> Log:
-    log = ctx.find_object(Log) or Log()
+    job = _read_job(ctx, manifest) if is_job_file(manifest) else None
+    values = ctx.params | job[1] if job else dict(ctx.params)
+    seed = values.get("seed")
+    if seed in SEED_WORDS and ctx.command.name != "retry":
+        instead = "-1 draws a seed for each row" if seed == SEED_RANDOM else "write 1 for the seed one"
+        raise UsageError(f"--seed {seed}: only `texbatch retry` takes it; in a {ctx.command.name} {instead}.")
+    log = ctx.ensure_object(Log)
     if "log_format" in values:
-        log.configure(values["log_format"], quiet=values["quiet"], verbose=values["verbose"])
-    return log
+        log.configure(
+            values["log_format"], quiet=values.get("quiet", False), verbose=values.get("verbose", False)
+        )
+    if job:
+        problems(job[0].warnings)
+    defaults = {name: values.get(name) for name in PARAMETER_OPTIONS}
+    if seed in SEED_WORDS:
+        del defaults["seed"]
+    reading = Reading(
+        {name: value for name, value in defaults.items() if value is not None},
+        values.get("name"),
+        values.get("encoding"),
+        bool(values.get("ignore_url_query")),
+    )
+    typed = ctx.get_parameter_source("yes") is ParameterSource.COMMANDLINE and bool(ctx.params.get("yes"))
+    return ParsedOptions(job[0].manifest if job else manifest, reading, values, log, typed)
 
 
-def _run_options(ctx: click.Context) -> list[click.Parameter]:
-    """Return the options of `run`, which are what a job file may hold, whichever command reads it."""
-    group = ctx.find_root().command
-    command = group.get_command(ctx, "run") if isinstance(group, click.Group) else None
-    return [param for param in (command.params if command else []) if isinstance(param, click.Option)]
+def _read_job(ctx: click.Context, path: Path) -> tuple[JobFile, dict[str, Any]]:
+    """Return a job file, and its options where neither command line nor environment gives them; raises UsageError.
 
+    A job file may hold the options of `run`, whichever command reads it.
+    """
+    from batch.manifest.job_file import read_job_file  # noqa: PLC0415  start-up time
 
-def _from_job(ctx: click.Context, job: JobFile, own: dict[str, click.Parameter]) -> dict[str, Any]:
+    run = ctx.find_root().command
+    run = run.commands["run"] if isinstance(run, click.Group) else run
+    own = {param.name: param for param in run.params if isinstance(param, click.Option) and param.name}
+    allowed = [name.replace("_", "-") for name in own if name != "same_account"]
+    refused = {"same-account": f"is not an option of a job file: {ONLY_A_PERSON}"}
+    job = read_job_file(path, allowed, os.environ, refused=refused, never_empty=NEVER_EMPTY)
     values: dict[str, Any] = {}
     for key, given in job.options.items():
         name = key.replace("-", "_")
         if ctx.get_parameter_source(name) in {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}:
             continue
-        text = ",".join(given) if isinstance(given, tuple) else given
-        if isinstance(text, bool) and not getattr(own[name], "is_flag", False):
+        text: Any = given
+        if isinstance(given, tuple) and own[name].type is not IDS:
+            text = ",".join(given)
+        if isinstance(text, bool) and not own[name].is_flag:
             text = str(text).lower()
         try:
             values[name] = own[name].type_cast_value(ctx, text)
         except click.BadParameter as exc:
             raise UsageError(f"{job.path}: {key}: {exc.message}") from exc
         if name in {"out", "api_key_file", "metrics_file"}:
+            if name == "out":
+                check_not_url(values[name])
             values[name] = job.path.parent / values[name]
-    return values
+    return job, values

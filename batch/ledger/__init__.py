@@ -1,10 +1,9 @@
-"""What is known about every row and every paid job, on disk before it is needed.
+"""What is known about every row and every paid job, on disk before it is needed: SQLite and the state machine.
 
-states.py    the state machine: one table, no HTTP and no SQL
-schema.sql   the tables
-store.py     opening, binding to a service, and `move`, the one way a state changes
-stage.py     a manifest on its way in: compared with what is known, then adopted in one transaction
-feed.py      which job is carried next
-bill.py      what the report, the summary and the status read
-desk.py      the async face: calls of many rows share one commit
+Begin with `states.py`, the table of transitions, and `store.py`, the operations of a run by name; `ledger.py` has them in
+SQLite, `memory.py` in dictionaries, and `transition` is the only way a state changes. `async_ledger.py` lets calls of many
+jobs share a commit.
+`staging.py` compares a manifest with what is known and adopts it in one transaction; `image_index.py`, `runs.py` and
+`totals.py` are the questions of plans, reports and commands; `meta.py` lists the single values that a ledger remembers.
+All SQL of texbatch is in this folder. It may import core only.
 """

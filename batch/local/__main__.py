@@ -1,21 +1,11 @@
-"""`python -m batch.local`: settings as one line of JSON on stdin, one ready line on stdout, ends with its stdin."""
+"""`python -m batch.local` is `python -m batch.server`, with a warning on stderr."""
 
 from __future__ import annotations
 
-import sys
+import warnings
 
-from batch.local.server import serve_child
-from batch.local.settings import SettingsError
-
-
-def main() -> None:
-    """Serve; a setting that is refused is told on stderr, with exit code 2."""
-    try:
-        serve_child()
-    except (SettingsError, OSError) as exc:
-        sys.stderr.write(f"batch.local: {exc}\n")
-        sys.exit(2)
-
+from batch.server.__main__ import main
 
 if __name__ == "__main__":
+    warnings.warn("python -m batch.local is now python -m batch.server", DeprecationWarning, stacklevel=1)
     main()

@@ -1,12 +1,13 @@
 """A contact sheet with all that can happen to a row, opened from disk in a real browser."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import support
 from cards import HOSTILE
 
-from batch.local import LocalApi
+from batch.server import LocalApi
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -24,7 +25,8 @@ def manifest(folder):
         support.picture(folder / f"{name}'s {{1}}.png", colour, (64, 48))
     lines = [
         {"id": f"{product}-{texture}", "image_1": f"{product}'s {{{{1}}}}.png", "image_2": f"{texture}'s {{{{1}}}}.png",
-         "prompt": f"{texture} on {product}", "seed": number, "product": product, "texture": texture, "sku": f"=SKU{number}"}
+         "prompt": f"{texture} on {product}", "seed": number, "product": product, "texture": texture, "sku": f"=SKU{number}",
+         "'=set": "x"}
         for number, (product, texture) in enumerate([("chair", "oak"), ("chair", "denim"), ("mug", "oak"), ("mug", "denim")], 1)
     ]  # fmt: skip
     hostile = lines[0] | {"id": "hostile", "prompt": HOSTILE, "sku": HOSTILE, "product": HOSTILE, "seed": 5}
@@ -36,6 +38,12 @@ def manifest(folder):
         "seed": 6,
     }
     return support.write_csv(folder / "pairs.csv", [*lines, hostile, linked])
+
+
+@pytest.fixture(autouse=True)
+def on_a_quick_machine(no_syncing, quick_certificates, waits):
+    """Spend no time on what these tests are not about."""
+    waits(**support.A_TENTH)
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +64,20 @@ def sheet_folder(tmp_path_factory):
     return folder / "out"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Start the system's Chromium, driven by playwright; no browser is downloaded. Without one the test skips."""
+    """Start the system's Chromium, or playwright's own where that is installed, driven by playwright; else the test skips.
+
+    For one module: while it is there its event loop runs in this thread, and no command can run in this process.
+    """
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
     )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:
+        if CHROMIUM is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip(
+                "no Chromium here (Debian: apt-get install chromium; else: playwright install chromium)"
+            )
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()

@@ -11,14 +11,12 @@ import itertools
 import zlib
 from dataclasses import dataclass
 
-import httpx
 import pytest
-import stamina
 import support
 from support import by_id, go, rows, statuses, write_csv
 
-from batch.local import LocalApi
-from batch.remote.api import Api
+from batch.core.config import Backoff
+from batch.server import LocalApi
 
 FAULTS = {
     "reset before": {"action": "reset_before"},
@@ -56,6 +54,7 @@ class End:
 SAVED = End(("saved",), (0,))
 SAVED_THEN_STOPPED = End(("saved",), (3,))
 STILL_PAID = End(("pending",), (7,))  # accepted, its request id on disk: the next run fetches it
+NOT_THERE = End(("pending",), (1,))  # the same, and who has to know says that it has no picture
 DENIED = End(("pending",), (3,))  # the same, and the key is refused
 UNKNOWN = End(("unknown",), (4,))
 STOPPED = End(("pending",), (3,), 0)
@@ -66,7 +65,7 @@ IN_A_CIRCLE = End(
 )  # lost, absent, sent, lost … until the time is up or it was sent often enough
 
 # call: {fault: (end after one fault, end when it stays, the reason)}; "*" is every fault that is not named.
-TABLE: dict[str, dict[str, tuple[End, End, str]]] = {
+RULES: dict[str, dict[str, tuple[End, End, str]]] = {
     "submit": {
         "*": (SAVED, SAVED, "nobody knows: the history lists it, and it is fetched; the first POST is the only one"),
         "reset before": (SAVED, IN_A_CIRCLE, "nobody knows: the history proves it absent, and it is sent again"),
@@ -96,13 +95,14 @@ TABLE: dict[str, dict[str, tuple[End, End, str]]] = {
     },
     "image": {
         "*": (SAVED, STILL_PAID, "fetched again for as long as the service may have it: an hour"),
+        **dict.fromkeys(("401", "404", "406 content type", "406 credits", "406 parameter", "406 spend limit", "garbage", "30 MB JSON"), (SAVED, NOT_THERE, "host and history answer, and have no picture so far: a person should look")),
     },
     "upload": {
         "*": (SAVED, STOPPED, "free: sent again, and when no other picture is answered either, the run stops"),
         "401": (STOPPED, STOPPED, "the key"),
         "404": (STOPPED, STOPPED, "the wrong host: no other picture would be taken"),
         "406 content type": (REFUSED, REFUSED, "refused"),
-        "406 credits": (REFUSED, REFUSED, "refused"),
+        "406 credits": (STOPPED, STOPPED, "the account is out of money: no other picture would be taken"),
         "406 parameter": (REFUSED, REFUSED, "refused"),
         "406 spend limit": (REFUSED, REFUSED, "refused"),
         "429 until a time": (SAVED, UNSENT, "all wait together, for as long as the run may last"),
@@ -122,17 +122,18 @@ LOST = {"call": "submit", "action": "reset_after", "prompt": "hit", "first": 1}
 
 
 def cases():
-    """Every case, those that the short set leaves out marked slow: each call and each fault stay in it."""
-    for (place, call), (number, fault) in itertools.product(enumerate(TABLE), enumerate(FAULTS)):
+    """Every case: one in twelve runs each time, each call and each fault among them, one in four in the slow tier, all as a proof."""
+    for (place, call), (number, fault) in itertools.product(enumerate(RULES), enumerate(FAULTS)):
         if fault == "502 HTML, behind it the job" and call not in ("submit", "upload"):
             continue  # for a GET it is the same as 502
-        once, staying, _ = TABLE[call].get(fault, TABLE[call]["*"])
+        once, staying, _ = RULES[call].get(fault, RULES[call]["*"])
         for stays, end in enumerate((once, staying)):
-            short = (number + 3 * place + stays) % 6 == 0
+            which = (number + 5 * place + stays) % 12
+            marks = () if which == 0 else pytest.mark.slow if which % 3 == 0 else pytest.mark.proof
             yield pytest.param(
                 call, fault, bool(stays), end,
                 id=f"{call}, {fault}, {'staying' if stays else 'once'}",
-                marks=() if short else (pytest.mark.slow,),
+                marks=marks,
             )  # fmt: skip
 
 
@@ -143,26 +144,24 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
+def hasty(waits):
     """Let every wait be a fraction of itself: what is tested is what becomes of the rows, not when."""
-    monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=1.2))
-    monkeypatch.setitem(Api.call.__kwdefaults__, "within_s", 2.0)
-    monkeypatch.setitem(Api.ask.__kwdefaults__, "within_s", 2.0)
-    monkeypatch.setitem(Api.download.__kwdefaults__, "within_s", 0.5)
-    monkeypatch.setattr("batch.sending.BOUNCE_FIRST_S", 0.01)
-    monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
-    monkeypatch.setattr("batch.remote.gate.NO_HEADER_S", 0.2)
-    monkeypatch.setattr("batch.remote.gate.MARGIN_S", 0.05)
-    patient = stamina.retry_context
-    monkeypatch.setattr(
-        stamina, "retry_context",
-        lambda **asked: patient(**(asked | {"wait_initial": 0.05, "wait_max": 0.2, "wait_jitter": 0.05})),
-    )  # fmt: skip
-    monkeypatch.setattr("batch.remote.history.TRIES", 2)
-    monkeypatch.setattr("batch.remote.upload.TRIES", 2)
-    monkeypatch.setattr("batch.sending.UNREACHABLE_TRIES", 1)
-    monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.1)
-    monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
+    waits(
+        connect_s=5.0,
+        read_s=0.8,
+        answer_s=1.2,
+        download_s=0.5,
+        not_accepted=Backoff(0.02, 20.0),
+        no_answer=Backoff(0.1, 30.0, least=0.5),
+        probe_s=0.2,
+        reset_margin_s=0.05,
+        retry=Backoff(0.08, 0.2, least=0.5),
+        history_tries=2,
+        upload_tries=2,
+        unreachable_tries=1,
+        settle_again_s=0.1,
+        image_s=0.5,
+    )
 
 
 @pytest.fixture
@@ -207,11 +206,9 @@ class Case:
 
 
 @pytest.mark.parametrize(("call", "fault", "stays", "expected"), list(cases()))
-def test_a_fault_ends_as_the_table_says_and_concerns_no_other_row(
-    case, call, fault, stays, expected, monkeypatch
-):
+def test_a_fault_ends_as_the_table_says_and_concerns_no_other_row(case, call, fault, stays, expected, waits):
     if fault == "no answer":
-        monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=0.5))
+        waits(connect_s=5.0, read_s=0.5)
     hit = {"call": call, **FAULTS[fault]}
     if call in PROMPTED:
         hit["prompt"] = "hit"
@@ -249,10 +246,9 @@ def test_a_fault_ends_as_the_table_says_and_concerns_no_other_row(
 
 
 @pytest.fixture
-def short_hour(monkeypatch):
-    """Let a record live one second."""
-    for module in ("remote.watch", "journey", "arrival"):
-        monkeypatch.setattr(f"batch.{module}.RECORD_S", 1.0)
+def short_hour(waits):
+    """Let a record live half a second."""
+    waits(record_s=0.5)
 
 
 @pytest.mark.parametrize("fault", ["404", "garbage"])

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
 import support
 from support import rows, write_csv
@@ -17,6 +16,8 @@ CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 @pytest.fixture
 def plots(monkeypatch):
     """Draw without a window; collects the title of everything that is shown."""
+    import matplotlib as mpl  # noqa: PLC0415  half a second for whoever collects only
+
     mpl.use("Agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415  after the backend is chosen
 
@@ -50,7 +51,7 @@ def test_it_is_small_and_has_no_outputs():
     assert [(cell["outputs"], cell["execution_count"]) for cell in code] == [([], None)] * len(code)
 
 
-def test_it_shows_cost_time_failures_and_pictures(api, tmp_path, monkeypatch, plots):
+def test_it_shows_cost_time_failures_and_images(api, tmp_path, monkeypatch, plots):
     lines = [line | {"texture": ("oak", "denim")[n % 2]} for n, line in enumerate(rows(8))]
     api.settings(blocked_words=["oak 3"])
     support.go(api, write_csv(tmp_path / "pairs.csv", lines), tmp_path / "out")
@@ -58,7 +59,7 @@ def test_it_shows_cost_time_failures_and_pictures(api, tmp_path, monkeypatch, pl
     assert left["cost"]["USD"].round(2).to_dict() == {"oak": 0.12, "denim": 0.09}
     assert left["times"]["inference_s"].count() == 7
     assert left["reasons"]["rows"].to_dict() == {"job_failed": 1}
-    assert plots[:3] == ["USD per texture", "Seconds per job", "Rows without a picture"]
+    assert plots[:3] == ["USD per texture", "Seconds per job", "Rows without an image"]
     assert {title for title in plots[3:] if title} == {f"row-{n}" for n in range(8)} - {"row-3"}
 
 
@@ -68,7 +69,7 @@ def test_it_takes_a_report_without_failures_or_own_columns(api, tmp_path, monkey
     left = execute(tmp_path / "out", tmp_path, monkeypatch)
     assert left["cost"].index.tolist() == ["oak"]
     assert left["reasons"].empty
-    assert "Rows without a picture" not in plots
+    assert "Rows without an image" not in plots
 
 
 def test_it_takes_a_report_where_nothing_was_saved(api, tmp_path, monkeypatch, plots):

@@ -3,14 +3,15 @@
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import support
 from cards import HOSTILE, card, shown
 
-from batch.folder import OutputFolder
-from batch.rebuild import rebuild
+from batch.output.folder import OutputFolder
+from batch.output.reports import rebuild
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ def rows_of(text):
 def test_the_head_tells_rows_money_and_reasons(page):
     head = page.locator("header.head").inner_text()
     assert re.search(r"Saved\s+4 of 6", head)
-    assert "$0.15" in head  # five pictures of 0.03: one was made twice
+    assert "$0.15" in head  # five images of 0.03: one was made twice
     assert "$0.03" in head  # at risk: the lost one
     reasons = page.locator(".reasons").inner_text()
     assert "1 × refused" in reasons  # noqa: RUF001
@@ -72,7 +73,7 @@ def test_full_size_slider_and_keys(page):
     card(page, "chair-oak").locator(".result").click()
     view = page.locator("#view")
     assert view.get_attribute("open") is not None
-    slider = page.get_by_label("How much of the picture on the left is seen")
+    slider = page.get_by_label("How much of the image on the left is seen")
     assert slider.input_value() == "50"
     assert page.locator("#before").get_attribute("src").endswith("chair%27s%20%7B1%7D.png")
     page.keyboard.press("ArrowRight")
@@ -238,3 +239,25 @@ def test_the_sheet_can_be_rebuilt_while_a_run_holds_the_folder(sheet_folder, com
     assert (sheet_folder / "report.csv").stat().st_mtime_ns == before
     assert rebuild(sheet_folder).reports
     assert (sheet_folder / "report.csv").stat().st_mtime_ns > before
+
+
+def test_an_image_that_was_moved_away_is_shown_small_and_said_to_be(browser, sheet_folder, tmp_path):
+    """Nothing that is not there is asked for, on the sheet or in the view."""
+    out = tmp_path / "out"
+    shutil.copytree(sheet_folder, out)
+    for image in (out / "images").glob("*.*"):
+        if image.is_file():  # not the folder of earlier ones
+            image.unlink()
+    rebuild(out)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, missed = context.new_page(), []
+    page.on("requestfailed", lambda request: missed.append(request.url))
+    page.goto((out / "report.html").as_uri())
+    page.wait_for_selector(".card")
+    moved = card(page, "chair-oak")
+    assert moved.locator(".status").inner_text() == "saved, moved away"
+    moved.locator(".result").click()
+    assert "/thumbs/" in page.evaluate("document.getElementById('after').src")
+    assert page.locator("#after-tag").inner_text() == "Result, moved away"
+    context.close()
+    assert missed == []

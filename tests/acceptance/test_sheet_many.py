@@ -11,12 +11,13 @@ import time
 import pytest
 from PIL import Image
 
-from batch.folder import OutputFolder
-from batch.ledger.stage import Stage
-from batch.ledger.store import Ledger
-from batch.model import Payload
-from batch.parameters import PARAMETERS
-from batch.results.sheet import write_sheet
+from batch.core.config import LOCAL_SERVICE
+from batch.core.models import Payload
+from batch.core.parameters import PARAMETERS
+from batch.ledger.ledger import Ledger
+from batch.ledger.staging import Stage
+from batch.output.folder import OutputFolder
+from batch.output.sheet import write_sheet
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +40,8 @@ FRAMES = """async () => {
 """Frame times in ms: of a still page, scrolled as by a wheel (3,600 pixels a second), and thrown about."""
 
 
-def pictures(place):
-    """Write distinct noisy pictures; return them with their hashes."""
+def images(place):
+    """Write distinct noisy images; return them with their hashes."""
     place.mkdir()
     made = []
     for number in range(PICTURES):
@@ -54,9 +55,10 @@ def filled(folder, count):
     """Make a folder whose ledger has `count` saved rows, with a file each."""
     folder.mkdir()
     (folder / "images").mkdir()
-    made = pictures(folder / "inputs")
-    ledger = Ledger.create_or_open(folder / "ledger.sqlite", service="local")
-    stage = Stage(ledger.connection)
+    made = images(folder / "inputs")
+    ledger = Ledger.create_or_open(folder / "ledger.sqlite")
+    ledger.set_meta("service", LOCAL_SERVICE)
+    stage = Stage(ledger)
     inputs = [(f"sha256:{sha256}", path) for path, sha256 in made]
 
     def payload(n):
@@ -76,10 +78,9 @@ def filled(folder, count):
         return Payload(n + 2, f"sku-{n:05}", derived_id=False, output=f"sku-{n:05}.jpg", parameters=DEFAULTS | given,
                        files={one: product, two: texture}, cells=cells)  # fmt: skip
 
-    with stage.filling():
-        stage.add(map(payload, range(count)), str)
+    stage.fill(map(payload, range(count)), str)
     with ledger.atomic() as connection:
-        stage.adopt(ledger, ("id", "product", "texture", "line"), merge=False, retry_failed=False)
+        stage.adopt(("id", "product", "texture", "line"), merge=False, retry_failed=False)
         connection.execute("UPDATE rows SET kept_job=job, kept_output=output")
         connection.executemany(
             "UPDATE jobs SET state='saved', cost=30000, request_id=?, submitted_at=1.8e9, completed_at=1.8e9 + job, total_s=job % 90, "
@@ -99,7 +100,7 @@ def filled(folder, count):
 
 
 def opened(browser, folder):
-    """Open a sheet; return the page and seconds until the first card has its picture."""
+    """Open a sheet; return the page and seconds until the first card has its image."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     begun = time.perf_counter()
     page.goto((folder / "report.html").as_uri(), wait_until="commit")

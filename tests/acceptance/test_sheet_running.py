@@ -3,9 +3,9 @@
 import pytest
 import support
 
-from batch.folder import OutputFolder
-from batch.local import LocalApi
-from batch.rebuild import rebuild
+from batch.output.folder import OutputFolder
+from batch.output.reports import rebuild
+from batch.server import LocalApi
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_it_says_as_of_when_and_reloads_until_the_run_has_ended(page, out):
     assert stays(page, 600)
 
 
-def test_an_open_picture_is_not_taken_away(page):
+def test_an_open_image_is_not_taken_away(page):
     page.locator(".result").first.click()
     assert stays(page, 130)
     page.keyboard.press("Escape")

@@ -3,6 +3,8 @@
 A test adds lines to `goals` and asserts at its end that none of them missed its goal: so all of them are told.
 A goal is what we aim at; where a line has `slack`, the table still says that it was missed, and the test fails only beyond
 that share more: what waits and computes at once differs from machine to machine.
+At a share of their size (see tiers.py) the table says which goals were missed, and none is judged: start-up, which does not
+shrink, weighs more there. What must hold at any size is asserted by the tests themselves.
 Lines travel with the test reports, so they also arrive from processes of pytest-xdist.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from tiers import SHARE
 
 FIGURE = "figure"
 
@@ -43,7 +46,7 @@ class Goals:
     ) -> None:
         goal, here = f"{sign} {form.format(bound)}", form.format(value)
         met = value <= bound if sign == "≤" else value >= bound
-        if failed:
+        if failed and SHARE >= 1:
             self.missed.append(f"{what}: {here}, goal {goal}")
         self.tell(what, f"{here}{'' if met else ' (missed)'}{f'  {more}' if more else ''}", goal)
 
@@ -66,7 +69,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not lines:
         return
     load = os.getloadavg()[0]  # walls over their ideals want an idle machine; CPU and counts do not care
-    terminalreporter.section(f"figures, on {os.cpu_count()} cores, load {load:.1f}")
+    at = "" if SHARE >= 1 else f", at {SHARE:g} of their size: goals are reported only"
+    terminalreporter.section(f"figures, on {os.cpu_count()} cores, load {load:.1f}{at}")
     lines = [("what", "goal", "here"), *lines]
     what, goal = (max(len(line[column]) for line in lines) for column in (0, 1))
     for line in lines:

@@ -45,10 +45,14 @@ class Ran:
 
     @property
     def spent(self) -> str:
-        """The wall in words: how much of it passed before the first submit, and after the last result."""
+        """The wall in words: how much of it passed before the first submit, and after the last result.
+
+        A job whose result expired was never fetched.
+        """
         first_at, wall_s = self.counts["first_at"], self.cost.wall_s
         before_s = first_at - self.cost.began_at
-        after_s = wall_s - before_s - max(job["fetched_s"] for job in self.counts["jobs"])
+        fetched = [job["fetched_s"] for job in self.counts["jobs"] if job["fetched_s"] is not None]
+        after_s = wall_s - before_s - max(fetched, default=0.0)
         return f"{wall_s:.1f} s: {before_s:.1f} to start, {after_s:.1f} to end"
 
     @property
@@ -63,8 +67,8 @@ class Ran:
 
     @property
     def lag_share(self) -> float:
-        """The mean of (poll that found it done - done) / job time."""
-        jobs = self.counts["jobs"]
+        """The mean of (poll that found it done - done) / job time, over the jobs that a poll found done."""
+        jobs = [job for job in self.counts["jobs"] if job["seen_s"] is not None]
         lags = ((job["seen_s"] - job["done_s"]) / (job["done_s"] - job["accepted_s"]) for job in jobs)
         return float(sum(lags) / len(jobs))
 

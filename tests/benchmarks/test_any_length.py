@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,21 +24,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from PIL import Image
+from tiers import size
 
-from batch.config import LOCAL_SERVICE, RunSettings
-from batch.folder import OutputFolder
-from batch.halt import Halt
-from batch.ledger import feed
-from batch.ledger.store import Ledger
-from batch.results.report import write_report
-from batch.runner import _begin, _prepare
+from batch.core.config import LOCAL_ACCOUNT, RunSettings
+from batch.execution.dispatcher import JobQueue, RunContext
+from batch.execution.runner import _plan, begin
+from batch.ledger.ledger import Ledger
+from batch.output.folder import OutputFolder
+from batch.output.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
-ROWS = int(os.environ.get("ROWS", "1_000_000"))
+ROWS = size(1_000_000)
 MEBIBYTE = 1 << 20
 KIBIBYTE = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
@@ -145,19 +146,19 @@ def test_a_run_of_a_million_rows_begins_and_a_finished_one_begins_again(tmp_path
     manifest, folder = with_urls(tmp_path), OutputFolder(tmp_path / "out")
     least, settings = by_hand(manifest), RunSettings(folder.path, price=30_000)
     folder.path.mkdir()
-    with Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
-        drafted, plan = timed(lambda: _prepare(manifest, settings, ledger, folder, Halt(), merge=None))
+    with Ledger.create_or_open(folder.ledger) as ledger:
+        drafted, plan = timed(lambda: _plan(context(folder, ledger, settings), manifest, merge=None))
 
         def first_page() -> str:
-            _begin(ledger, drafted.adopt, settings)
-            return feed.Feed().page(ledger)[0].name
+            begin(context(folder, ledger, settings), drafted.adopt, LOCAL_ACCOUNT, ROWS)
+            return JobQueue().page(ledger)[0].name
 
         first, begun = timed(first_page)
     assert (drafted.plan.to_send, first) == (ROWS, "sku-0000000")
     judge(goals, "plan of a run, URLs", plan, least, RUN_RATIO)
     judge(goals, "from the plan to the first job", begun, least, FIRST_RATIO)
     save_all(folder)
-    _, whole = timed(lambda: Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE).close())
+    _, whole = timed(lambda: Ledger.create_or_open(folder.ledger).close())
     judge(goals, "every page of the ledger looked at", whole, least, RESUME_RATIO)
     _, resume = timed(lambda: resumed(manifest, settings, folder))
     judge(goals, "resume with nothing to do", resume, least, RESUME_RATIO)
@@ -172,9 +173,9 @@ def test_a_report_is_one_pass_whatever_its_length(tmp_path, goals):
     manifest, folder = with_urls(tmp_path, rows), OutputFolder(tmp_path / "out")
     folder.path.mkdir()
     settings = RunSettings(folder.path, price=30_000)
-    with Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
-        drafted = _prepare(manifest, settings, ledger, folder, Halt(), merge=None)
-        _begin(ledger, drafted.adopt, settings)
+    with Ledger.create_or_open(folder.ledger) as ledger:
+        drafted = _plan(context(folder, ledger, settings), manifest, merge=None)
+        begin(context(folder, ledger, settings), drafted.adopt, LOCAL_ACCOUNT, ROWS)
         _, told = timed(lambda: write_report(ledger, folder))
     ratio = told.cpu_s * ROWS / rows / by_hand(manifest)
     goals.at_most(
@@ -187,12 +188,18 @@ def test_a_report_is_one_pass_whatever_its_length(tmp_path, goals):
     assert goals.missed == []
 
 
+def context(folder: OutputFolder, ledger: Ledger, settings: RunSettings) -> RunContext:
+    return RunContext(
+        folder, ledger, settings, None, lambda _progress: None, lambda _message: None, ThreadPoolExecutor(1)
+    )
+
+
 def resumed(manifest: Path, settings: RunSettings, folder: OutputFolder) -> None:
     """Do what `run` does until it knows that nothing is left to do."""
-    with folder.hold(), Ledger.create_or_open(folder.ledger, service=LOCAL_SERVICE) as ledger:
-        drafted = _prepare(manifest, settings, ledger, folder, Halt(), merge=None)
-        begun = _begin(ledger, drafted.adopt, settings)
-        assert (drafted.plan.done, begun.jobs, begun.unknown) == (ROWS, 0, 0)
+    with folder.hold(), Ledger.create_or_open(folder.ledger) as ledger:
+        drafted = _plan(context(folder, ledger, settings), manifest, merge=None)
+        work = begin(context(folder, ledger, settings), drafted.adopt, None, 0)
+        assert (drafted.plan.done, work.jobs, work.unknown) == (ROWS, 0, 0)
 
 
 def save_all(folder: OutputFolder) -> None:

@@ -19,10 +19,12 @@ import engine_figures as figures
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import size
 
-from batch.local.engine import RenderRequest, render
-from batch.local.engine.decode import Picture, decode
-from batch.local.engine.encode import encode
+from batch.server.engines.base import RenderRequest
+from batch.server.engines.cpu.encode import encode
+from batch.server.engines.cpu.render import render
+from batch.vision.decode import DecodedImage, decode
 
 pytestmark = pytest.mark.benchmark
 
@@ -100,10 +102,16 @@ def _judged(name, texture):
     )
 
 
+def _swatches(product):
+    """Every swatch, or a share of them, others for each product."""
+    wanted = size(len(_TEXTURES))
+    return [_TEXTURES[(_PRODUCTS.index(product) + number) % len(_TEXTURES)] for number in range(wanted)]
+
+
 @pytest.fixture(scope="module")
 def rows():
     """Every pair, judged once; the table is printed here."""
-    judged = [_judged(product, texture) for product in _PRODUCTS for texture in _TEXTURES]
+    judged = [_judged(product, texture) for product in _PRODUCTS for texture in _swatches(product)]
     print("\npair                        background  shading  chroma  orientation (own)   detail")
     for row in judged:
         print(
@@ -156,7 +164,7 @@ def test_shading_stays(rows, goals):
 def test_a_paste_without_light_has_no_shading(monkeypatch):
     """The measure cannot be met by leaving the light out, on one seed or on several."""
     monkeypatch.setattr(
-        sys.modules["batch.local.engine.render"], "shade", lambda cloth, _light, _hints: cloth
+        sys.modules["batch.server.engines.cpu.render"], "shade", lambda cloth, _light, _hints: cloth
     )
     found = {}
     for name in _SINGLE_COLOUR:
@@ -205,7 +213,7 @@ def _engine_ms(name, texture):
     out = io.BytesIO()
     scaled.save(out, "JPEG", quality=92)
     request = _request(out.getvalue(), _read("textures", texture))
-    picture = Picture(_pixels(render(request).data), None)
+    picture = DecodedImage(_pixels(render(request).data), None)
     codec = _cpu_ms(lambda: (decode(request.product, "", 2048), decode(request.texture, "", 1536)))
     codec += _cpu_ms(lambda: encode(picture, "png", 95))
     return _cpu_ms(lambda: render(request)) - codec

@@ -16,7 +16,10 @@ import pytest
 from PIL import Image
 from test_engine import _mask, _pixels, _read
 
-from batch.local.engine import RenderRequest, render
+from batch.server.engines.base import RenderRequest
+from batch.server.engines.cpu.render import render
+
+pytestmark = pytest.mark.slow
 
 WALL = (205, 208, 212)
 HORIZON = 0.62

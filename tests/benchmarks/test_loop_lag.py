@@ -13,13 +13,14 @@ import driving
 import pytest
 from counting import Counting
 from counting.options import FAR, Options
+from tiers import size
 
 from batch import RunSettings, Service, arun
 
 pytestmark = pytest.mark.benchmark
 
-ROWS = 2000
-AT_ONCE = 1000
+ROWS = size(2000)
+AT_ONCE = size(1000)
 EVERY_S = 0.01
 LATE_MS = 50.0
 WARM_S = 2.0  # planning and the first imports are not the run in flight

@@ -10,10 +10,11 @@ import driving
 import pytest
 from counting import Counting
 from counting.options import NEAR, Options
+from tiers import size
 
 pytestmark = pytest.mark.benchmark
 
-ROWS = 5000
+ROWS = size(5000)
 SPEED = 0.3
 ROWS_A_SECOND = 120
 MEMORY_MB = 250.0

@@ -15,16 +15,17 @@ import aiohttp
 import httpx
 import pytest
 from httpx_aiohttp import HttpxAiohttpClient
+from tiers import size
 
 from batch import Service
-from batch.remote.api import Api
+from batch.client.http import HttpClient
 
 pytestmark = pytest.mark.benchmark
 
-IN_FLIGHT = {50: 1500, 200: 1500, 1000: 2000}
-STOCK = {50: 500, 200: 600, 1000: 1000}
+IN_FLIGHT = {50: size(1500), 200: size(1500), 1000: size(2000)}
+STOCK = {50: size(500), 200: size(600), 1000: size(1000)}
 """Requests a turn; stock httpx's pool takes time quadratic in what is in flight."""
-TURNS = 3
+TURNS = size(3)
 OVER_AIOHTTP = 2.0
 """What our border may cost at most: the JSON, the key's masking, bounds of size and time, the judged errors."""
 KEY = "SG_0123456789abcdef"
@@ -42,10 +43,10 @@ def server():
 
 
 async def ours(base, loaded):
-    async with Api(Service(base, base, base, api_key=KEY)) as api:
+    async with HttpClient(Service(base, base, base, api_key=KEY)) as api:
 
         async def ask(url):
-            assert (await api.ask(url.removeprefix(base))).body["status"] == "PROCESSING"
+            assert (await api.request_json(url)).body["status"] == "PROCESSING"
 
         return await loaded(ask)
 

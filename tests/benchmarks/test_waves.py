@@ -14,13 +14,15 @@ import ideal
 import pytest
 from counting import Counting
 from counting.options import FAR, Options
+from tiers import seconds, size
 
 pytestmark = pytest.mark.benchmark
 
-ROWS = 1000
-AT_ONCE = 200
-OPTIONS = Options(host=FAR, median_s=5.0, sigma=0.3)
-NAME = f"{ROWS} jobs of 5 s, {AT_ONCE} in flight"
+ROWS = size(1000)
+AT_ONCE = size(200)
+JOB_S = seconds(5.0)
+OPTIONS = Options(host=FAR, median_s=JOB_S, sigma=0.3)
+NAME = f"{ROWS} jobs of {JOB_S:g} s, {AT_ONCE} in flight"
 
 WALL = 1.08
 POLLS = 5.0
@@ -78,7 +80,7 @@ def test_a_job_costs_less_cpu_than_with_the_sdk_in_threads(ours, others, goals):
     sdk, floor = others
     own, threads, bare = (1000 * cost.cpu_s / ROWS for cost in (ours.cost, sdk, floor))
     more = f"{own:.1f} ms, SDK {threads:.1f} ms, bare aiohttp {bare:.1f} ms"
-    label = "    CPU a job ÷ official SDK in 200 threads"
+    label = f"    CPU a job ÷ official SDK in {AT_ONCE} threads"
     goals.at_most(label, own / threads, CPU, more=more, slack=1.0)  # never dearer than the SDK
     goals.tell("    CPU a job ÷ bare aiohttp that knows the job times", f"{own / bare:.2f}")
     assert goals.missed == []

@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 import support
 
-from batch.remote.polls import PollLimits
+from batch.core.config import PollLimits
 
 JOBS = Path(__file__).parents[2] / "jobs"
 SCRIPT = Path(sysconfig.get_path("scripts")) / "texbatch"
+
+
+@pytest.fixture(autouse=True)
+def on_a_quick_machine(no_syncing, quick_certificates, waits):
+    """Spend no time on what these tests are not about."""
+    waits(**support.A_TENTH)
 
 
 @pytest.fixture
@@ -37,11 +43,9 @@ def manifest(pairs):
 
 
 @pytest.fixture
-def quick_polls(monkeypatch):
+def quick_polls(waits):
     """Look at jobs more often than even a service on this machine would need."""
-    monkeypatch.setattr(
-        "batch.remote.client.NEARBY", PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5)
-    )
+    waits(polls=PollLimits(lowest=0.02, highest=0.02, first=0.02, ceiling=0.5))
 
 
 @pytest.fixture

@@ -15,32 +15,24 @@ import support
 from anyio.lowlevel import checkpoint
 from support import go, rows, service_of, write_csv
 
-from batch import (
-    FolderBusy,
-    FolderError,
-    Listener,
-    ManifestError,
-    RunSettings,
-    UsageError,
-    arun,
-    ending,
-    runner,
-)
-from batch.folder import OutputFolder
-from batch.results.sheet import THUMBS_S, THUMBS_STOPPED_S
+from batch import FolderError, FolderLocked, ManifestError, RunHooks, RunSettings, UsageError, arun
+from batch.execution import runner
+from batch.output import sheet
+from batch.output.folder import OutputFolder
+from batch.output.sheet import THUMBS_S, THUMBS_STOPPED_S
 
 IN_A_THREAD = pytest.mark.parametrize(
     "step",
     [
-        pytest.param("draft", id="the manifest is read"),
-        pytest.param("_begin", id="the run is begun"),
+        pytest.param("make_plan", id="the manifest is read"),
+        pytest.param("begin", id="the run is begun"),
         pytest.param("report.write_report", id="the report is written"),
     ],
 )
 
 NOTEBOOK = """
 import asyncio, os, signal, sys
-from batch import Listener, RunSettings, Service, run
+from batch import RunHooks, RunSettings, Service, run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 url, key = sys.argv[1:]
 heard = []
@@ -54,7 +46,7 @@ def hear(now):
 async def cell():
     service = Service(url, url, url, api_key=key)
     try:
-        run("pairs.csv", RunSettings("out", concurrency=4), service, listener=Listener(progress=hear))
+        run("pairs.csv", RunSettings("out", concurrency=4), service, listener=RunHooks(progress=hear))
     except KeyboardInterrupt:
         print("interrupted")
 
@@ -86,7 +78,7 @@ def hold(monkeypatch):
 
     def held(name):
         waiting = Held(operator.attrgetter(name)(runner))
-        monkeypatch.setattr(f"batch.runner.{name}", waiting)
+        monkeypatch.setattr(f"batch.execution.runner.{name}", waiting)
         return waiting
 
     return held
@@ -105,7 +97,7 @@ def in_flight():
             if len(heard) == count:
                 accepted.set()
 
-        return Listener(progress=hear), accepted
+        return RunHooks(progress=hear), accepted
 
     return heard_of
 
@@ -123,6 +115,7 @@ def assert_goes_on(api, manifest, out, count):
 # -- asyncio's own cancellation ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.anyio
 @IN_A_THREAD
 async def test_a_cancelled_run_holds_its_folder_until_its_thread_has_ended(api, manifest, out, hold, step):
@@ -142,6 +135,7 @@ async def test_a_cancelled_run_holds_its_folder_until_its_thread_has_ended(api, 
     assert_goes_on(api, manifest, out, 4)
 
 
+@pytest.mark.quick(1)
 @IN_A_THREAD
 def test_a_loop_that_ends_before_its_run_waits_for_the_thread(api, manifest, out, hold, step):
     """It cancels every task, as a script's second Ctrl-C does: no task keeps a shield then."""
@@ -162,7 +156,7 @@ def test_a_loop_that_ends_before_its_run_waits_for_the_thread(api, manifest, out
 async def test_a_run_cancelled_in_flight_and_again_at_its_end_leaves_its_report(
     api, manifest, out, hold, in_flight
 ):
-    api.settings(latency_s=3.0)
+    api.settings(latency_s=1.0)
     held, (listener, accepted) = hold("report.write_report"), in_flight(4)
     run = asyncio.ensure_future(arun(manifest, RunSettings(out), service_of(api), listener=listener))
     await accepted.wait()
@@ -180,7 +174,7 @@ async def test_a_run_cancelled_in_flight_and_again_at_its_end_leaves_its_report(
 
 @pytest.mark.anyio
 async def test_wait_for_ends_a_run_with_its_own_error(api, manifest, out):
-    api.settings(latency_s=3.0)
+    api.settings(latency_s=1.0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(arun(manifest, RunSettings(out), service_of(api)), 1.0)
     assert_goes_on(api, manifest, out, 4)
@@ -195,8 +189,8 @@ async def test_what_a_cancelled_run_has_to_say_outranks_the_cancellation(
     def broken(*_args):
         raise FolderError("the disk is full; the service accepted row-1")
 
-    monkeypatch.setattr("batch.runner._begin", broken)
-    held = hold("_begin")
+    monkeypatch.setattr("batch.execution.runner.begin", broken)
+    held = hold("begin")
     run = asyncio.ensure_future(arun(manifest, RunSettings(out), service_of(api)))
     await held.begun.wait()
     run.cancel()
@@ -212,7 +206,7 @@ async def test_an_error_comes_out_as_itself(api, pairs, manifest, out):
         await arun(pairs([rows(1)[0] | {"prompt": ""}], "bad.csv"), RunSettings(out), service_of(api))
     with pytest.raises(UsageError, match="--price"):
         await arun(manifest, RunSettings(out, max_cost=1_000_000), service_of(api))
-    with OutputFolder(out).hold(), pytest.raises(FolderBusy):
+    with OutputFolder(out).hold(), pytest.raises(FolderLocked):
         await arun(manifest, RunSettings(out), service_of(api))
     assert (await arun(manifest, RunSettings(out), service_of(api))).exit_code == 0
 
@@ -246,13 +240,13 @@ def test_an_interrupt_in_a_notebook_ends_the_run(api, tmp_path, out):
 def thumbs_s(monkeypatch):
     """What each contact sheet had for its thumbnails, in seconds."""
     seen = []
-    write = ending.write_sheet
+    write = sheet.write_sheet
 
     def noted(*args, thumbs_s):
         seen.append(thumbs_s)
         write(*args, thumbs_s=thumbs_s)
 
-    monkeypatch.setattr("batch.ending.write_sheet", noted)
+    monkeypatch.setattr("batch.execution.runner.write_sheet", noted)
     return seen
 
 
@@ -264,9 +258,9 @@ def test_a_crash_is_told_even_if_no_report_can_be_written(api, manifest, out, mo
     def no_report(*_args):
         raise MemoryError
 
-    monkeypatch.setattr("batch.runner.report.write_report", no_report)
+    monkeypatch.setattr("batch.output.report.write_report", no_report)
     with pytest.raises(BaseException) as died:  # noqa: PT011  alone, or in a group
-        go(api, manifest, out, listener=Listener(progress=breaks))
+        go(api, manifest, out, listener=RunHooks(progress=breaks))
     assert "ZeroDivisionError" in repr(died.value)
 
 
@@ -275,8 +269,8 @@ async def test_who_waits_for_the_end_of_a_broken_run_does_not_wait_for_thumbnail
     api, manifest, out, thumbs_s, in_flight
 ):
     with pytest.raises(BaseException):  # noqa: PT011, B017  alone, or in a group
-        await arun(manifest, RunSettings(out), service_of(api), listener=Listener(progress=breaks))
-    api.settings(latency_s=3.0)
+        await arun(manifest, RunSettings(out), service_of(api), listener=RunHooks(progress=breaks))
+    api.settings(latency_s=1.0)
     listener, accepted = in_flight(4)
     run = asyncio.ensure_future(arun(manifest, RunSettings(out), service_of(api), listener=listener))
     await accepted.wait()
@@ -300,7 +294,7 @@ def test_a_machine_that_gives_no_more_threads_ends_the_run(api, pairs, out, monk
                 raise RuntimeError("can't start new thread")
             return super().submit(*args)
 
-    monkeypatch.setattr("batch.ledger.desk.ThreadPoolExecutor", Scarce)
+    monkeypatch.setattr("batch.ledger.async_ledger.ThreadPoolExecutor", Scarce)
     manifest = pairs(30)
     with pytest.raises(FolderError, match=r"could not be written.*can't start new thread.*run again"):
         go(api, manifest, out)

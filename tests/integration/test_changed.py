@@ -9,16 +9,16 @@ import pytest
 import support
 from support import by_id, go, rows, statuses, submits, summary
 
-from batch.config import Reading
-from batch.runner import run
+from batch.core.config import Reading
+from batch.execution.runner import run
 
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 
 
 @pytest.fixture
-def every_kind(hosted, pairs, out, monkeypatch):
+def every_kind(hosted, pairs, out, waits):
     """A folder with two rows of each kind; gives its manifest: done, changed, unknown, in flight, failed, new."""
-    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    waits(history_tries=1)
     lines = rows(10)
     hosted.settings(blocked_words=["oak 8", "oak 9"])
     hosted.faults([{"call": "submit", "action": "reset_after", "prompt": name} for name in ("oak 4", "oak 5")]
@@ -50,12 +50,34 @@ def test_the_plan_names_every_kind_with_its_price(hosted, command, every_kind, o
     assert ("changed: row-2 (row 4)" in warned, "changed: row-3 (row 5)" in warned) == (True, True)
     again = command("plan", every_kind, "--out", out, "--retry-failed")[1]
     assert "6 jobs to send, for about $0.18" in again
+    assert "not sent again" not in next(line for line in again.splitlines() if "failed before" in line)
     assert before == (
         hosted.stats(jobs=False)["calls"],
         _files(out),
         (out / "report.csv").read_bytes(),
     )
     assert command("run", every_kind, "--out", out, "--dry-run")[1] == told
+
+
+def test_rows_that_share_a_job_have_its_price_once(hosted, command, pairs, out):
+    def alike(prompt):
+        return pairs([line | {"prompt": prompt, "seed": 7} for line in rows(3)])
+
+    told = command("plan", alike("oak"), "--out", out, "--price", "0.03")[1]
+    assert "new 3 $ 0.03 to pay" in [" ".join(line.split()) for line in told.splitlines()]
+    assert command("run", alike("oak"), "--out", out)[0] == 0
+    assert summary(out)["spent_usd"] == 0.03
+    told = command("plan", alike("oak"), "--out", out)[1]
+    assert "done 3 $ 0.03 paid, not sent again" in [" ".join(line.split()) for line in told.splitlines()]
+    told = command("plan", alike("walnut"), "--out", out)[1]
+    assert "changed 3 $ 0.03 to pay again" in [" ".join(line.split()) for line in told.splitlines()]
+    assert "1 job to send, for about $0.03" in told
+    code, _, warned = command("run", alike("walnut"), "--out", out)
+    assert code == 2
+    assert "about $0.03. Add --yes to do it" in warned
+    assert submits(hosted) == 1
+    warned = command("run", pairs([rows(3)[0] | {"prompt": "cherry", "seed": 7}]), "--out", out)[2]
+    assert "1 row was paid for before and has changed since: row-0 (row 2). Sending it costs" in warned
 
 
 def test_without_a_terminal_or_yes_nothing_is_sent_and_nothing_changed(hosted, command, every_kind, out):
@@ -88,7 +110,7 @@ def test_yes_pays_again_and_keeps_the_old_pictures(hosted, command, pairs, out):
 
 def test_a_row_that_changed_while_its_job_was_in_flight_loses_neither_picture(api, pairs, out):
     """The first job is paid: it is fetched and set aside, while the row gets what it asks for now."""
-    api.settings(latency_s=1.0)
+    api.settings(latency_s=0.5)
     lines = rows(1)
     go(api, pairs(lines), out, job_timeout_s=0.2)
     lines[0]["prompt"] = "walnut"
@@ -100,6 +122,7 @@ def test_a_row_that_changed_while_its_job_was_in_flight_loses_neither_picture(ap
     support.assert_pictures_belong(out, api.stats())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("answer", "code", "sent"),
     [
@@ -155,10 +178,15 @@ def test_a_link_that_is_signed_anew_is_the_same_work(api, pairs, out):
     assert submits(api) == 3
 
 
-def test_without_the_option_it_is_changed_work(hosted, command, pairs, out):
+def test_without_the_option_it_is_perhaps_the_same_image_and_left_out(hosted, command, pairs, out):
     go(hosted, pairs(signed(rows(2), "monday")), out)
     code, _, told = command("run", pairs(signed(rows(2), "tuesday")), "--out", out)
-    assert (code, "have changed since" in told, submits(hosted)) == (2, True, 2)
+    assert (code, submits(hosted)) == (1, 2)
+    assert (
+        "left out, would be paid again: row-0 (its image was paid for under another URL query), row-1" in told
+    )
+    assert "about $0.06; add --yes on the command line" in told
+    assert "--ignore-url-query" in told
 
 
 @pytest.mark.parametrize("first", ["not selected", "failed"])

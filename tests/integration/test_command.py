@@ -12,7 +12,7 @@ import pytest
 import support
 from support import Command, environment, rows, statuses, submits, texbatch, write_csv
 
-from batch.local import LocalApi
+from batch.server import LocalApi
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def processor_s():
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.slow
 def test_the_same_command_again_is_quick_and_sends_nothing(api, manifest, out):
     first = texbatch("run", manifest, "--out", out, env=environment(api))
     assert first.end() == 0, first.output
@@ -49,6 +50,7 @@ def test_python_m_batch_is_texbatch(api, manifest, out):
     assert module.output == script.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("-v",), ("--progress", "log")], ids=" ".join)
 def test_a_log_has_no_control_characters(api, manifest, out, options):
     api.settings(blocked_words=["oak 3"])
@@ -57,28 +59,31 @@ def test_a_log_has_no_control_characters(api, manifest, out, options):
     assert support.without_controls(command.output), repr(command.output)
 
 
-def test_verbose_says_what_happens_to_each_job(api, manifest, out):
-    command = texbatch("run", manifest, "--out", out, "-v", env=environment(api))
+def test_verbose_says_what_happens_to_each_job(hosted, command, pairs, out):
+    _, _, told = command("run", pairs(4), "--out", out, "-v")
     for event in ("accepted", "completed", "saved"):
-        assert sum(f"job.{event} id=row-" in line for line in command.lines) == 20
+        assert sum(f"job.{event} id=row-" in line for line in told.splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    "options",
-    [("-q",), pytest.param(("--quiet", "-v", "--progress", "bar"), marks=pytest.mark.slow)],
-    ids=" ".join,
-)
-def test_quiet_says_nothing(api, manifest, out, options):
+@pytest.mark.parametrize("options", [("-q",), ("--quiet", "-v", "--progress", "bar")], ids=" ".join)
+def test_quiet_says_nothing(hosted, command, pairs, out, options):
+    assert command("run", pairs(2), "--out", out, *options) == (0, "", "")
+
+
+def test_quiet_still_tells_errors(hosted, command, out):
+    code, _, told = command("run", "missing.csv", "--out", out, "-q")
+    assert code == 2
+    assert "missing.csv" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("-q",), ("--quiet", "-v", "--progress", "bar")], ids=" ".join)
+def test_a_quiet_process_says_nothing(api, manifest, out, options):
     command = texbatch("run", manifest, "--out", out, *options, env=environment(api))
     assert (command.end(), command.output) == (0, "")
 
 
-def test_quiet_still_tells_errors(api, out):
-    command = texbatch("run", "missing.csv", "--out", out, "-q", env=environment(api))
-    assert command.end() == 2
-    assert "missing.csv" in command.output
-
-
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar(api, manifest, out):
     shown = in_a_terminal(["run", str(manifest), "--out", str(out)], environment(api))
     assert "\r" in shown
@@ -88,6 +93,7 @@ def test_a_terminal_gets_a_bar(api, manifest, out):
     assert "20 saved, 0 failed" in shown
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked_before_changed_rows_are_paid_for(api, tmp_path, out):
     lines = rows(2)
     texbatch("run", write_csv(tmp_path / "pairs.csv", lines), "--out", out, env=environment(api))
@@ -111,6 +117,7 @@ def in_a_terminal(args, env, answer=b""):
     return shown
 
 
+@pytest.mark.slow
 def test_a_second_run_of_one_folder_is_told_who_holds_it(api, manifest, out):
     api.settings(latency_s=600.0)
     with Command("run", manifest, "--out", out, "-v", "--concurrency", "20", env=environment(api)) as first:
@@ -121,6 +128,7 @@ def test_a_second_run_of_one_folder_is_told_who_holds_it(api, manifest, out):
     assert submits(api) == 20
 
 
+@pytest.mark.slow
 def test_a_run_can_be_looked_at_while_it_goes_on(api, manifest, out):
     """`status` takes no lock, writes nothing, and tells the figures of that moment."""
     api.settings(latency_s=600.0)
@@ -134,6 +142,7 @@ def test_a_run_can_be_looked_at_while_it_goes_on(api, manifest, out):
     assert (told["ended_at"], told["exit_code"]) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, manifest, out, signum, code):
     """What is in flight is awaited, nothing more is sent, the report is written."""
@@ -151,6 +160,7 @@ def test_a_signal_ends_the_run_and_the_next_one_goes_on(api, manifest, out, sign
     assert (stats["accepted"], support.accepted_twice(stats)) == (20, [])
 
 
+@pytest.mark.slow
 def test_a_local_folder_starts_over_what_a_dead_run_left(tmp_path, out):
     """The local service was killed with the run and nothing was paid: every row is simply done."""
     support.picture(tmp_path / "chair.png", size=(64, 48))

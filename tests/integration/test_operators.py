@@ -7,9 +7,9 @@ import support
 from prometheus_client.parser import text_string_to_metric_families
 from support import environment, rows, write_csv
 
-from batch.cli import metrics as metrics_file
-from batch.folder import OutputFolder
-from batch.local import LocalApi
+from batch.cli import metrics_file
+from batch.output.folder import OutputFolder
+from batch.server import LocalApi
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_without_verbose_what_went_wrong_is_told_and_quiet_leaves_it(hosted, com
 
 
 def test_progress_and_warnings_are_events_too(hosted, command, manifest, out, monkeypatch):
-    monkeypatch.setattr("batch.cli.progress.LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("batch.cli.console.LOG_EVERY_S", 0.0)
     hosted.faults([{"call": "credits", "action": "status", "status": 500, "body": "no"}])
     log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "--progress", "bar")[2])
     (warned,) = [line for line in log if line["event"] == "run.warning"]
@@ -123,7 +123,7 @@ def test_a_bug_is_told_in_the_same_format_without_the_key(hosted, command, manif
     def broken(*_, **__):
         raise ZeroDivisionError(f"ours, with {hosted.api_key}")
 
-    monkeypatch.setattr("batch.runner.run", broken)
+    monkeypatch.setattr("batch.execution.runner.run", broken)
     code, _, log = command("run", manifest, "--out", out, "--log-format", "json")
     (line,) = log_of(log)
     assert (code, line["event"], line["exit_code"]) == (70, "command.crashed", 70)
@@ -189,7 +189,7 @@ def test_the_metrics_file_is_written_each_minute_of_a_run(
     hosted, command, manifest, out, tmp_path, monkeypatch
 ):
     """With a shorter minute: while jobs are in flight there is no exit code yet."""
-    monkeypatch.setattr(metrics_file, "EVERY_S", 0.1)
+    monkeypatch.setattr(metrics_file, "METRICS_EVERY_S", 0.1)
     hosted.settings(latency_s=1.0)
     seen = []
     write = metrics_file.write_metrics

@@ -2,18 +2,18 @@
 
 import contextlib
 import socket
-import sqlite3
+import time
 
 import pytest
-import stamina
 import support
-from support import by_id, go, rows, statuses, submits
+from support import by_id, go, rows, sql, statuses, submits
 
-from batch import FolderError, RunSettings
-from batch.local import LocalApi
-from batch.remote.api import Api
-from batch.results.aside import Aside
-from batch.runner import run
+from batch import FolderError, RunHooks, RunSettings
+from batch.client.http import HttpClient
+from batch.core.config import Backoff
+from batch.execution.runner import run
+from batch.output.previous import PreviousVersions
+from batch.server import LocalApi
 
 pytestmark = pytest.mark.usefixtures("quick_polls", "hasty")
 
@@ -26,13 +26,14 @@ GONE = [NO_PICTURE, NOT_LISTED, *NO_RECORD]
 
 
 @pytest.fixture
-def hasty(monkeypatch):
+def hasty(waits):
     """Let what is over an hour old be tried for a fraction of a second."""
-    patient = stamina.retry_context
-    short = {"wait_initial": 0.02, "wait_max": 0.05, "wait_jitter": 0.02}
-    monkeypatch.setattr(stamina, "retry_context", lambda **asked: patient(**(asked | short)))
-    monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.1)
-    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    waits(
+        retry=Backoff(0.03, 0.05, least=0.5),
+        no_answer=Backoff(0.02, 0.05, least=0.5),
+        image_s=0.1,
+        history_tries=1,
+    )
 
 
 @pytest.fixture
@@ -41,13 +42,6 @@ def nowhere():
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-def sql(out, *texts):
-    connection = sqlite3.connect(out / "ledger.sqlite")
-    with contextlib.closing(connection), connection:
-        for text in texts:
-            connection.execute(text)
 
 
 def grow_old(out):
@@ -64,13 +58,6 @@ def killed_before_it_was_kept(out):
         "UPDATE rows SET kept_job=NULL, kept_output=NULL",
         "INSERT INTO events (job, attempt, event, state, at) SELECT job, 1, 'complete', 'completed', 1 FROM jobs",
     )
-    for picture in (out / "images").iterdir():
-        picture.unlink()
-
-
-def deleted(out):
-    """Let the saved pictures be gone from the folder, two hours after their jobs."""
-    grow_old(out)
     for picture in (out / "images").iterdir():
         picture.unlink()
 
@@ -118,13 +105,11 @@ SETTLES = [
 ]
 
 
-@pytest.mark.parametrize("left", [killed_before_it_was_kept, deleted])
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("faults", SETTLES_NOTHING)
-def test_a_picture_that_nobody_denied_stays_paid_and_the_next_run_fetches_it(
-    api, manifest, out, left, faults
-):
+def test_a_picture_that_nobody_denied_stays_paid_and_the_next_run_fetches_it(api, manifest, out, faults):
     go(api, manifest, out)
-    left(out)
+    killed_before_it_was_kept(out)
     api.faults(faults)
     for _ in range(2):
         end = go(api, manifest, out, retry_failed=True)
@@ -134,13 +119,11 @@ def test_a_picture_that_nobody_denied_stays_paid_and_the_next_run_fetches_it(
     assert_all_saved(api, out, 4)
 
 
-@pytest.mark.parametrize("left", [killed_before_it_was_kept, deleted])
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("faults", SETTLES)
-def test_a_picture_that_its_host_and_the_history_deny_is_failed_with_its_cost(
-    api, manifest, out, left, faults
-):
+def test_a_picture_that_its_host_and_the_history_deny_is_failed_with_its_cost(api, manifest, out, faults):
     go(api, manifest, out)
-    left(out)
+    killed_before_it_was_kept(out)
     api.faults([{**fault, "prompt": "oak 1"} if fault["call"] == "image" else fault for fault in faults])
     assert (go(api, manifest, out).exit_code, statuses(out)) == (1, {"saved": 3, "failed": 1})
     row = by_id(out)["row-1"]
@@ -174,18 +157,18 @@ def test_a_picture_that_is_too_large_is_denied_by_its_size(api, pairs, out, monk
     manifest = pairs(1)
     go(api, manifest, out)
     killed_before_it_was_kept(out)
-    monkeypatch.setitem(Api.download.__kwdefaults__, "limit", 100)
+    monkeypatch.setitem(HttpClient.download.__kwdefaults__, "limit", 100)
     assert (go(api, manifest, out).exit_code, statuses(out)) == (1, {"failed": 1})
     assert "the answer is over 100 bytes" in by_id(out)["row-0"]["error"]
 
 
 def test_a_person_is_told_what_to_do(hosted, command, manifest, out):
     assert command("run", manifest, "--out", out)[0] == 0
-    deleted(out)
+    killed_before_it_was_kept(out)
     hosted.faults([answers("image", "status", status=503)])
     code, _, told = command("run", manifest, "--out", out)
     assert code == 7
-    assert "4 paid pictures were not fetched (the picture's URL answers HTTP 503)." in told
+    assert "4 paid images were not fetched (the image's URL answers HTTP 503)." in told
     assert (
         "The next run fetches what is left, at no cost; the service keeps the files for seven days." in told
     )
@@ -197,10 +180,236 @@ def test_a_person_is_told_what_to_do(hosted, command, manifest, out):
 
 def test_within_its_hour_a_picture_is_left_to_the_next_run_whatever_is_said(api, manifest, out):
     api.faults(GONE[:2])
-    assert (go(api, manifest, out, job_timeout_s=0.3).exit_code, statuses(out)) == (7, {"pending": 4})
+    assert (go(api, manifest, out, job_timeout_s=0.3).exit_code, statuses(out)) == (1, {"pending": 4})
     api.faults([])
     assert go(api, manifest, out).exit_code == 0
     assert_all_saved(api, out, 4)
+
+
+def wrong_url(api, **more):
+    """Let the service's result name a file that is not there; the history has the right one."""
+    url = f"{api.base_url}/files/outputs/gone.webp"
+    return {"call": "result", "action": "status", "status": 200, **more,
+            "body": {"status": "COMPLETED", "output": url, "metrics": {"cost": 0.03}}}  # fmt: skip
+
+
+def test_a_denied_url_is_asked_for_in_the_history_at_once(api, manifest, out, waits):
+    waits(no_answer=Backoff(600.0, 600.0, least=1.0))  # no second try
+    api.faults([wrong_url(api)])
+    assert go(api, manifest, out).exit_code == 0
+    assert_all_saved(api, out, 4)
+    assert (calls(api)["image"], calls(api)["history"]) == (8, 4)
+
+
+EARLY = {"404": NO_PICTURE, "403": answers("image", "status", status=403), "HTML": answers("image", "garbage"),
+         "nothing": answers("image", "empty")}  # fmt: skip
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("early", EARLY)
+def test_an_image_that_is_not_there_yet_is_asked_for_until_it_is(api, manifest, out, early):
+    api.faults([EARLY[early] | {"first": 10}])
+    assert go(api, manifest, out).exit_code == 0
+    assert_all_saved(api, out, 4)
+    assert calls(api)["image"] == 14
+
+
+def test_images_that_come_as_late_as_their_history_are_not_lost(api, manifest, out):
+    """Neither their host nor the history has them at first; a row of the history can land late."""
+    api.faults([NO_PICTURE | {"first": 12}, NOT_LISTED | {"first": 8}])
+    assert go(api, manifest, out).exit_code == 0
+    assert_all_saved(api, out, 4)
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(
+    ("faults", "code", "error_class"),
+    [
+        pytest.param([NO_PICTURE], 1, "no_image", id="404"),
+        pytest.param([NO_PICTURE, NOT_LISTED], 1, "no_image", id="404, not listed"),
+        pytest.param([answers("image", "garbage")], 1, "no_image", id="HTML"),
+        pytest.param([NO_PICTURE, answers("history", "status", status=503)], 7, "not_fetched", id="404, 503"),
+        pytest.param([answers("image", "status", status=503)], 7, "not_fetched", id="503"),
+    ],
+)
+def test_images_that_do_not_come_are_spoken_of_soon_and_stay_pending(
+    hosted, command, manifest, out, waits, faults, code, error_class
+):
+    waits(image_late_s=0.1)
+    hosted.faults(faults)
+    ended, _, told = command("run", manifest, "--out", out, "--job-timeout", "1s")
+    assert (ended, told.count("Finished images do not come: ")) == (code, 1)
+    assert "Their host and the history are asked again until they do" in told
+    assert statuses(out) == {"pending": 4}
+    row = by_id(out)["row-1"]
+    assert (row["error_class"], row["cost"]) == (error_class, "0.030000")
+    hosted.faults([])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert_all_saved(hosted, out, 4)
+    assert by_id(out)["row-1"]["error_class"] == ""
+
+
+def test_images_that_come_in_good_time_are_not_spoken_of(hosted, command, manifest, out):
+    hosted.faults([NO_PICTURE | {"first": 6}])
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, "Finished images do not come" in told) == (0, False)
+
+
+# -- when the record's hour is over --------------------------------------------------------------------------------------
+
+
+SILENT = answers("status", "status", status=503)
+"""Jobs are accepted and run, and nothing is heard of them."""
+
+OUT_OF_REACH = {
+    "503": answers("history", "status", status=503),
+    "429": answers("history", "status", status=429),
+    "401": answers("history", "status", text="wrong_key"),
+    "RST": answers("history", "reset_before"),
+    "HTML": answers("history", "garbage"),
+    "cut": answers("history", "truncated"),
+}
+
+
+def in_flight_for_two_hours(api, manifest, out):
+    """Let a run end while its jobs are at work, two hours ago; the service has forgotten their records since."""
+    api.faults([SILENT])
+    assert go(api, manifest, out, job_timeout_s=0.05, price=30_000).exit_code == 7
+    grow_old(out)
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("why", OUT_OF_REACH)
+def test_a_history_out_of_reach_expires_nothing(api, manifest, out, why):
+    in_flight_for_two_hours(api, manifest, out)
+    api.faults([*NO_RECORD, OUT_OF_REACH[why]])
+    for _ in range(2):
+        end = go(api, manifest, out, job_timeout_s=0.3, retry_failed=True)
+        assert (end.exit_code, statuses(out), end.summary["expired"]) == (7, {"pending": 4}, 0)
+    api.faults(NO_RECORD)
+    assert go(api, manifest, out).exit_code == 0
+    assert_all_saved(api, out, 4)
+
+
+def test_a_history_that_is_away_for_a_while_is_asked_until_it_answers(api, manifest, out):
+    in_flight_for_two_hours(api, manifest, out)
+    api.faults([*NO_RECORD, OUT_OF_REACH["503"] | {"first": 12}])
+    assert go(api, manifest, out).exit_code == 0
+    assert_all_saved(api, out, 4)
+
+
+def test_a_history_that_answers_and_does_not_list_a_job_expires_it_at_its_estimate(api, manifest, out):
+    in_flight_for_two_hours(api, manifest, out)
+    api.faults([*NO_RECORD, NOT_LISTED])
+    end = go(api, manifest, out)
+    assert (end.exit_code, statuses(out), end.summary["spent_usd"]) == (1, {"expired": 4}, 0.12)
+
+
+# -- what is paid comes first --------------------------------------------------------------------------------------------
+
+
+def left_behind(api, pairs, out, state):
+    """Let five rows be paid for and not on disk: still accepted, or completed."""
+    api.faults([SILENT if state == "accepted" else answers("image", "status", status=503)])
+    assert (go(api, pairs(5), out, job_timeout_s=0.2).exit_code, statuses(out)) == (7, {"pending": 5})
+    api.faults([])
+
+
+def saved_at_each_submit(api, manifest, out, **settings):
+    """Run; return how many images were on disk whenever a job was accepted."""
+    seen = []
+
+    def hear(progress):
+        if progress.event and progress.event.name == "job.accepted":
+            seen.append(progress.saved)
+
+    assert go(api, manifest, out, listener=RunHooks(progress=hear), **settings).exit_code in {0, 7}
+    return seen
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("concurrency", [3, 16])
+@pytest.mark.parametrize("state", ["accepted", "completed"])
+def test_what_an_earlier_run_paid_for_is_on_disk_before_anything_new_is_sent(
+    api, pairs, out, state, concurrency
+):
+    left_behind(api, pairs, out, state)
+    api.faults([answers("image", "delay", after_s=0.2, first=5)])
+    seen = saved_at_each_submit(api, pairs(20), out, concurrency=concurrency)
+    assert (len(seen), min(seen) >= 5) == (15, True)
+
+
+def test_a_job_that_is_still_at_work_keeps_no_new_one_waiting(api, pairs, out):
+    api.settings(latency_s=600.0)
+    assert go(api, pairs(5), out, job_timeout_s=0.2).exit_code == 7
+    api.settings(latency_s=0.0)
+    began = time.monotonic()
+    seen = saved_at_each_submit(api, pairs(10), out, job_timeout_s=1.0)
+    assert (len(seen), min(seen)) == (5, 0)
+    assert time.monotonic() - began < 20
+
+
+def test_images_out_of_reach_keep_new_work_waiting_for_a_while_only(api, pairs, out, waits):
+    waits(head_start_s=0.3)
+    left_behind(api, pairs, out, "completed")
+    api.faults([answers("image", "status", status=503, prompt="oak 0")])
+    seen = saved_at_each_submit(api, pairs(10), out, job_timeout_s=1.0)
+    assert (len(seen), statuses(out)) == (5, {"saved": 9, "pending": 1})
+
+
+def test_a_signal_ends_the_waiting_for_what_was_paid_before(api, pairs, out, monkeypatch):
+    left_behind(api, pairs, out, "completed")
+    api.faults([answers("image", "status", status=503)])
+    before = submits(api)
+    end = go(api, pairs(10), out, max_duration_s=0.3, grace_s=0.1)
+    assert (end.exit_code, submits(api)) == (7, before)
+
+
+# -- uploads that the service has lost -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_a_file(pairs, tmp_path):
+    """Write a manifest whose rows have a local product of the given colour."""
+
+    def write(*colours):
+        lines = rows(len(colours))
+        for line, colour in zip(lines, colours, strict=True):
+            line["image_1"] = support.picture(tmp_path / f"{colour}.png", colour).name
+        return pairs(lines)
+
+    return write
+
+
+def lose_uploads(api, out):
+    """Let the service have none of the uploaded files any more."""
+    sql(out, f"UPDATE uploads SET url = '{api.base_url}/files/assets/gone.png'")
+
+
+def test_an_upload_that_the_service_lost_is_made_again_after_the_failure(api, with_a_file, out):
+    assert go(api, with_a_file("red"), out).exit_code == 0
+    lose_uploads(api, out)
+    manifest = with_a_file("red", "red")
+    end = go(api, manifest, out, yes=True)
+    assert (end.exit_code, statuses(out)) == (1, {"saved": 1, "failed": 1})
+    assert go(api, manifest, out, retry_failed=True).exit_code == 0
+    assert calls(api)["upload"] == 2
+
+
+@pytest.mark.slow
+def test_an_upload_is_made_again_after_a_refusal_of_the_submit(api, with_a_file, out):
+    manifest = with_a_file("red", "blue")
+    api.faults([answers("submit", "status", text="parameter", prompt="oak 0")])
+    assert (go(api, manifest, out).exit_code, calls(api)["upload"]) == (1, 2)
+    api.faults([])
+    assert go(api, manifest, out, retry_failed=True).exit_code == 0
+    assert calls(api)["upload"] == 3  # the other row's is not forgotten
+
+
+def test_an_upload_that_did_its_work_is_used_again(api, with_a_file, out):
+    assert go(api, with_a_file("red"), out).exit_code == 0
+    assert go(api, with_a_file("red", "red"), out).exit_code == 0
+    assert calls(api)["upload"] == 1
 
 
 # -- the picture in the result itself --------------------------------------------------------------------------------
@@ -210,14 +419,14 @@ def test_a_result_that_is_no_picture_is_read_once_and_asked_for_again_by_the_nex
     api, pairs, out, monkeypatch
 ):
     """The same text gives the same bytes: it holds no slot until the job's timeout."""
-    from batch.results import keep  # noqa: PLC0415
+    from batch.output import images  # noqa: PLC0415
 
-    read, from_base64 = [], keep.from_base64
-    monkeypatch.setattr(keep, "from_base64", lambda text: read.append(text) or from_base64(text))
+    read, from_base64 = [], images.from_base64
+    monkeypatch.setattr(images, "from_base64", lambda text: read.append(text) or from_base64(text))
     body = {"status": "COMPLETED", "output": "iVBOnotapicture", "metrics": {"cost": 0.03}}
-    api.faults([answers("result", "status", status=200, body=body)])
+    api.faults([answers("result", "status", status=200, body=body), NOT_LISTED])
     manifest = pairs(rows(1, base64="true"))
-    assert (go(api, manifest, out, job_timeout_s=600).exit_code, statuses(out)) == (7, {"pending": 1})
+    assert (go(api, manifest, out, job_timeout_s=600).exit_code, statuses(out)) == (1, {"pending": 1})
     assert read == ["iVBOnotapicture"]
     api.faults([])
     assert go(api, manifest, out).exit_code == 0
@@ -230,8 +439,10 @@ def test_a_result_that_is_no_picture_is_read_once_and_asked_for_again_by_the_nex
 @pytest.fixture
 def searches(monkeypatch):
     """Count how often images/.previous/ is read."""
-    seen, search = [], Aside.search
-    monkeypatch.setattr(Aside, "search", lambda *args, **more: seen.append(1) or search(*args, **more))
+    seen, search = [], PreviousVersions.index
+    monkeypatch.setattr(
+        PreviousVersions, "index", lambda *args, **more: seen.append(1) or search(*args, **more)
+    )
     return seen
 
 
@@ -241,13 +452,14 @@ def rotated(lines, by):
     return [line | {"id": ids[(n - by) % len(ids)]} for n, line in enumerate(lines)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [None, 1, 3])
 @pytest.mark.parametrize("by", [1, -1, 5])
 def test_rows_that_exchange_their_ids_keep_their_pictures_at_no_cost(
     api, pairs, out, searches, by, concurrency
 ):
     """Each takes another's name, whichever is first; the service has long forgotten them all."""
-    lines = rows(12)
+    lines = rows(6)
     settings = {} if concurrency is None else {"concurrency": concurrency}
     go(api, pairs(lines), out)
     grow_old(out)
@@ -256,8 +468,8 @@ def test_rows_that_exchange_their_ids_keep_their_pictures_at_no_cost(
     for turn in range(1, 4):
         searches.clear()
         end = go(api, pairs(rotated(lines, by * turn)), out, **settings)
-        assert (end.exit_code, end.plan.done, end.plan.to_send) == (0, 12, 0)
-        assert_all_saved(api, out, 12)
+        assert (end.exit_code, end.plan.done, end.plan.to_send) == (0, 6, 0)
+        assert_all_saved(api, out, 6)
         assert len(searches) <= 1
     assert calls(api) == before
 
@@ -272,6 +484,7 @@ def test_two_rows_that_swap_their_ids_keep_their_pictures(api, pairs, out):
         assert_all_saved(api, out, 2)
 
 
+@pytest.mark.slow
 def test_a_row_at_the_top_of_numbered_rows_costs_itself_alone(api, pairs, out):
     lines = rows(12)
     go(api, pairs(lines), out)
@@ -284,26 +497,27 @@ def test_a_row_at_the_top_of_numbered_rows_costs_itself_alone(api, pairs, out):
     assert_all_saved(api, out, 13)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("by", [1, -1])
 def test_an_exchange_that_is_cut_short_is_finished_by_the_next_run(api, pairs, out, monkeypatch, by):
     """The disk is full at the fifth picture: what was moved aside by then is found by its hash."""
-    from batch.results import keep  # noqa: PLC0415
+    from batch.output import files  # noqa: PLC0415
 
-    lines, written, write_whole = rows(12), [], keep.write_whole
+    lines, written, atomic_write = rows(12), [], files.atomic_write
 
     def no_room(path, *args):
         if path.suffix == ".webp":
             written.append(path)
             if len(written) > 4:
                 raise OSError(28, "No space left on device")
-        write_whole(path, *args)
+        atomic_write(path, *args)
 
     go(api, pairs(lines), out)
     grow_old(out)
     api.faults(GONE)
     manifest = pairs(rotated(lines, by))
     with monkeypatch.context() as patch:
-        patch.setattr(keep, "write_whole", no_room)
+        patch.setattr(files, "atomic_write", no_room)
         with pytest.raises(FolderError, match="No space left"):
             go(api, manifest, out)
     assert go(api, manifest, out).exit_code == 0
@@ -321,19 +535,21 @@ def test_a_run_that_misses_nothing_searches_nothing(api, pairs, out, searches):
     assert (searches, submits(api)) == ([], 5)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("by", [0, 1, -1], ids=["the same ids", "ids handed on", "ids handed back"])
 def test_pictures_that_were_not_mounted_are_found_when_they_are(api, pairs, out, by):
-    """One run saw no images/ and no network; the next sees both, but the service has the files no longer."""
+    """One run saw no images/ and no network: all was moved away. The next sees both, without the service's help."""
     lines = rows(6)
     go(api, pairs(lines), out)
     grow_old(out)
     (out / "images").rename(out / "elsewhere")
     api.faults([answers("image", "reset_before"), answers("history", "reset_before")])
     manifest = pairs(rotated(lines, by))
-    assert (go(api, manifest, out).exit_code, statuses(out)) == (7, {"pending": 6})
-    (out / "elsewhere").rename(out / "images")
-    api.faults(GONE)
     before = calls(api)
+    assert (go(api, manifest, out).exit_code, statuses(out)) == (0, {"saved": 6})
+    assert {row["output_state"] for row in support.report(out)} == {"moved"}
+    (out / "elsewhere").rename(out / "images")
     assert go(api, manifest, out).exit_code == 0
     assert_all_saved(api, out, 6)
+    assert {row["output_state"] for row in support.report(out)} == {"present"}
     assert calls(api) == before

@@ -22,11 +22,11 @@ import trustme
 from support import rows, statuses, summary, write_csv
 
 from batch import Service
-from batch.cli.edge import read_network
-from batch.errors import NoAnswer, NotDelivered
-from batch.local import LocalApi
-from batch.remote.client import Client
-from batch.remote.verdicts import Bounced, Stop
+from batch.cli.environment import read_network
+from batch.client.client import Client
+from batch.client.responses import AccountRefused, NotAccepted
+from batch.core.errors import NoResponse, NotDelivered
+from batch.server import LocalApi
 
 WORD = "pa55-word"
 
@@ -160,7 +160,7 @@ async def both(url, api):
     """Ask the API for something and fetch a file, over the two pools."""
     async with Client(service_at(url, api)) as client:
         await client.credits()
-        with contextlib.suppress(NoAnswer):  # there is none of this name, which is an answer
+        with contextlib.suppress(NoResponse):  # there is none of this name, which is an answer
             await client.download(f"{url}/files/none.png")
 
 
@@ -174,23 +174,24 @@ API_AND_FILE = [("GET", "/v1/get-user-credits"), ("GET", "/files/none.png")]
 # -- the whole command -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_through_the_proxy_in_whole(api, proxy, tmp_path):
+def test_a_run_goes_through_the_proxy_in_whole(hosted, proxy, command, tmp_path, out, monkeypatch):
     """Uploads, submits, polls, results, pictures; the proxy's password is told to the proxy alone."""
     support.picture(tmp_path / "chair.png")
     write_csv(tmp_path / "pairs.csv", [line | {"image_1": "chair.png"} for line in rows(2)])
-    env = support.environment(api, HTTP_PROXY=proxy.url)
-    done = support.texbatch("run", "pairs.csv", "--out", "out", "-v", env=env, cwd=tmp_path)
-    assert (done.end(), statuses(tmp_path / "out")) == (0, {"saved": 2}), done.output
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    code, _, told = command("run", tmp_path / "pairs.csv", "--out", out, "-v")
+    assert (code, statuses(out)) == (0, {"saved": 2}), told
     heard = proxy.heard()
-    assert len(heard) == sum(api.stats(jobs=False)["calls"].values())
+    assert len(heard) == sum(hosted.stats(jobs=False)["calls"].values())
     parts = {(line["method"], str(line["path"]).split("/")[1]) for line in heard}
     assert {("POST", "upload-asset"), ("POST", "v2"), ("GET", "v2"), ("GET", "files")} <= parts
     assert all("x-api-key" not in line["headers"] for line in heard if str(line["path"]).startswith("/files"))
-    kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert WORD not in done.output
+    kept = [path for path in out.rglob("*") if path.is_file()]
+    assert WORD not in told
     assert [path for path in kept if WORD.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tunnel", [False, True], ids=["direct", "through the proxy"])
 def test_a_run_trusts_the_private_authority_that_it_is_given(api, proxy, secure, authority, tmp_path, tunnel):
     write_csv(tmp_path / "pairs.csv", rows(2))
@@ -203,16 +204,18 @@ def test_a_run_trusts_the_private_authority_that_it_is_given(api, proxy, secure,
     assert not any("x-api-key" in line["headers"] for line in heard)
 
 
-def test_a_run_stops_unbilled_at_a_certificate_that_it_does_not_trust(api, secure, tmp_path):
-    write_csv(tmp_path / "pairs.csv", rows(2))
-    env = support.environment(api, SEGMIND_BASE_URL=secure)
-    done = support.texbatch("run", "pairs.csv", "--out", "out", env=env, cwd=tmp_path)
-    assert done.end() == 3
-    assert "SSL_CERT_FILE" in done.output
-    assert api.stats(jobs=False)["accepted"] == 0
-    assert set(statuses(tmp_path / "out")) <= {"pending"}
+def test_a_run_stops_unbilled_at_a_certificate_that_it_does_not_trust(
+    hosted, secure, command, pairs, out, monkeypatch
+):
+    monkeypatch.setenv("SEGMIND_BASE_URL", secure)
+    code, _, told = command("run", pairs(2), "--out", out)
+    assert code == 3
+    assert "SSL_CERT_FILE" in told
+    assert hosted.stats(jobs=False)["accepted"] == 0
+    assert set(statuses(out)) <= {"pending"}
 
 
+@pytest.mark.slow
 def test_a_run_without_its_proxy_bills_nothing_and_every_row_can_still_be_sent(api, closed_port, tmp_path):
     write_csv(tmp_path / "pairs.csv", rows(2))
     env = support.environment(api, http_proxy=f"http://127.0.0.1:{closed_port}")
@@ -255,6 +258,7 @@ async def test_a_proxy_for_the_other_scheme_is_not_used(api, proxy, monkeypatch,
     assert asked(proxy) == []
 
 
+@pytest.mark.quick(6)
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
 @pytest.mark.parametrize(
@@ -266,6 +270,9 @@ async def test_a_proxy_for_the_other_scheme_is_not_used(api, proxy, monkeypatch,
         pytest.param("*", False, id="all"),
         pytest.param(".0.0.1", False, id="a domain"),
         pytest.param("127.0.0.1:1", True, id="another port"),
+        pytest.param("127.0.0.0/8", False, id="a net"),
+        pytest.param("a.example 127.0.0.1", False, id="a space between them"),
+        pytest.param("10.0.0.0/8,192.168.0.0/16", True, id="other nets"),
         pytest.param("27.0.0.1", True, id="the end of a name"),
         pytest.param("", True, id="none"),
     ],
@@ -283,7 +290,7 @@ async def test_no_proxy_tells_the_hosts_of_the_two_pools_apart(api, proxy, monke
     monkeypatch.setenv("NO_PROXY", "LocalHost")
     async with Client(service_at(api.base_url, api)) as client:
         await client.credits()
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoResponse):
             await client.download(api.base_url.replace("127.0.0.1", "localhost") + "/files/none.png")
     assert asked(proxy) == API_AND_FILE[:1]
 
@@ -305,7 +312,7 @@ async def test_a_proxy_that_refuses_us_was_sent_nothing_to_pass_on(
     monkeypatch.setenv("ALL_PROXY", proxy.wrong_url)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[1]))
     submission = await submitted(secure if scheme == "https" else api.base_url, api)
-    assert (type(submission), submission.error_class) == (Bounced, "not_delivered")
+    assert (type(submission), submission.error_class) == (NotAccepted, "not_delivered")
     assert api.stats(jobs=False)["accepted"] == 0
 
 
@@ -316,7 +323,7 @@ async def test_a_proxy_that_cannot_reach_the_service_was_sent_nothing_to_pass_on
     """502 to CONNECT."""
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     submission = await submitted(f"https://localhost:{closed_port}", api)
-    assert (type(submission), submission.error_class) == (Bounced, "not_delivered")
+    assert (type(submission), submission.error_class) == (NotAccepted, "not_delivered")
     assert proxy.url.rpartition("@")[2] not in submission.reason  # it is the service's address that is told
     assert "Bad Gateway" in submission.reason
 
@@ -326,7 +333,7 @@ async def test_a_dead_proxy_was_sent_nothing_to_pass_on(api, closed_port, secure
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{closed_port}")
     for url in (api.base_url, secure):
         submission = await submitted(url, api)
-        assert (type(submission), submission.error_class) == (Bounced, "not_delivered")
+        assert (type(submission), submission.error_class) == (NotAccepted, "not_delivered")
         async with Client(service_at(url, api)) as client:
             with pytest.raises(NotDelivered):
                 await client.download(f"{url}/files/none.png")
@@ -336,18 +343,32 @@ async def test_a_dead_proxy_was_sent_nothing_to_pass_on(api, closed_port, secure
 @pytest.mark.anyio
 async def test_a_certificate_that_is_not_trusted_stops_through_a_proxy_too(api, proxy, secure, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    assert isinstance(await submitted(secure, api), Stop)
+    assert isinstance(await submitted(secure, api), AccountRefused)
     assert api.stats(jobs=False)["accepted"] == 0
 
 
-def test_a_proxy_variable_that_is_no_url_ends_the_command_before_it_begins(api, tmp_path):
-    write_csv(tmp_path / "pairs.csv", rows(1))
-    env = support.environment(api, all_proxy=f"socks5://me:{WORD}@127.0.0.1:1080")
-    done = support.texbatch("run", "pairs.csv", "--out", "out", env=env, cwd=tmp_path)
-    assert (done.end(), WORD in done.output) == (2, False)
-    assert "Set all_proxy to http://host:port" in done.output
+def test_a_proxy_variable_that_is_no_url_ends_the_command_before_it_begins(
+    hosted, command, pairs, out, monkeypatch
+):
+    monkeypatch.setenv("all_proxy", f"socks5://me:{WORD}@127.0.0.1:1080")
+    code, _, told = command("run", pairs(1), "--out", out)
+    assert (code, WORD in told) == (2, False)
+    assert "Set all_proxy to http://host:port" in told
 
 
+@pytest.mark.anyio
+async def test_only_the_proxy_that_would_be_taken_is_judged(api, proxy, monkeypatch):
+    """A desktop sets all_proxy to SOCKS beside the ones that are used."""
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1080/")
+    await both(api.base_url, api)
+    assert asked(proxy) == API_AND_FILE
+    async with Client(service_at(api.base_url, api)) as client:
+        with pytest.raises(NoResponse, match=r"Set all_proxy to http://host:port"):
+            await client.download("https://pictures.example/p.png")
+
+
+@pytest.mark.slow
 def test_the_server_of_local_needs_no_proxy(closed_port, tmp_path):
     support.picture(tmp_path / "chair.png")
     write_csv(

@@ -11,8 +11,8 @@ import support
 from support import by_id, go, report, rows, statuses, submits, write_csv
 
 from batch import RunSettings, UsageError
-from batch.config import Redo
-from batch.parameters import MAX_SEED
+from batch.core.config import Redo
+from batch.core.parameters import MAX_SEED
 
 pytestmark = pytest.mark.usefixtures("quick_polls")
 
@@ -48,7 +48,7 @@ def test_a_redone_row_is_paid_once_and_keeps_its_earlier_picture(hosted, command
     assert versions(out) == {"row-1": [before]}
     assert picture(out) != before
     assert support.summary(out)["spent_usd"] == pytest.approx(0.12)
-    assert "a later run of it brings the earlier pictures back, at no cost" in told
+    assert "the next run of it brings the earlier images back, at no cost" in told
     support.assert_pictures_belong(out, hosted.stats())
     support.assert_ledger_sound(out)
 
@@ -81,6 +81,7 @@ def test_a_random_seed_is_another_one_for_each_row(hosted, command, pairs, out):
     support.assert_pictures_belong(out, hosted.stats())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("before", "after"), [(7, 8), (0, 1), (MAX_SEED, 0)])
 def test_the_next_seed_begins_anew_after_the_last(hosted, command, pairs, out, before, after):
     assert command("run", pairs([rows(1)[0] | {"seed": before}]), "--out", out)[0] == 0
@@ -97,6 +98,7 @@ def test_a_seed_that_nobody_gave_is_counted_up_too(hosted, command, pairs, out):
     assert seeds(out) == {"row-0": 87_568_757}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("text", "prompt"),
     [
@@ -114,6 +116,7 @@ def test_the_prompt_grows(hosted, command, pairs, out, text, prompt):
     assert (submits(hosted), seeds(out)["row-1"]) == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_prompt_and_a_seed_change_together(hosted, command, pairs, out):
     assert command("run", pairs(2), "--out", out)[0] == 0
     assert (
@@ -144,6 +147,7 @@ def test_the_picture_files_of_today_are_sent(hosted, command, pairs, tmp_path, o
 # -- and the manifest afterwards --------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("words", [["--seed", "+1"], ["--seed", "random"], ["--prompt-append", "glossy"]])
 def test_the_manifest_brings_the_earlier_picture_back_at_no_cost(hosted, command, pairs, out, words):
     """Also long after the service has forgotten it: it is taken from images/.previous/."""
@@ -155,7 +159,7 @@ def test_the_manifest_brings_the_earlier_picture_back_at_no_cost(hosted, command
     before = hosted.stats(jobs=False)["calls"]
     code, _, told = command("run", manifest, "--out", out)
     assert code == 0
-    assert "As the manifest asks, earlier pictures are back, at no cost: row-1. Those" in told
+    assert "As the manifest asks, earlier images are back, at no cost: row-1. Those" in told
     assert hosted.stats(jobs=False)["calls"] == before
     assert (picture(out), versions(out)) == (first, {"row-1": [second]})
     assert by_id(out)["row-1"]["prompt"] == "oak 1"
@@ -197,24 +201,69 @@ def test_a_row_that_asked_for_any_seed_stays_as_it_was_redone(hosted, command, p
     assert (seeds(out), submits(hosted)) == (redone, 3)
 
 
-def test_a_row_that_asked_for_any_seed_and_has_a_longer_prompt_is_not_paid_back_unasked(
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("nights", [1, 2])
+def test_a_row_that_asked_for_any_seed_gets_its_earlier_picture_back_after_a_longer_prompt(
+    hosted, command, pairs, out, tmp_path, nights
+):
+    """A yes that was written down pays nothing: nobody edited the manifest."""
+    manifest = pairs([line | {"seed": -1} for line in rows(2)])
+    (tmp_path / "job.yaml").write_text(f"manifest: {manifest}\nout: {out}\nyes: true\n")
+    assert command("run", tmp_path / "job.yaml")[0] == 0
+    before = seeds(out), (out / "images" / "row-0.webp").read_bytes()
+    for _ in range(nights):
+        assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 0
+        code, told, _ = command("plan", manifest, "--out", out)
+        assert (code, "0 jobs to send" in told) == (0, True)
+        assert command("run", tmp_path / "job.yaml")[0] == 0
+        assert (seeds(out), (out / "images" / "row-0.webp").read_bytes()) == before
+        assert submits(hosted) == 3  # the second redo is known work
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("words", [["--seed", "random"], ["--prompt-append", "glossy"]])
+@pytest.mark.parametrize("ignored", [(False, True), (True, False), (True, True)])
+def test_a_redo_of_any_seed_pays_nothing_more_whether_queries_are_ignored_or_not(
+    hosted, command, pairs, out, words, ignored
+):
+    manifest = pairs(
+        [line | {"seed": -1, "image_1": f"{line['image_1']}?v={line['id']}"} for line in rows(2)]
+    )
+    first, later = (["--ignore-url-query"] if ignore else [] for ignore in ignored)
+    assert command("run", manifest, "--out", out, *first)[0] == 0
+    assert command("run", manifest, "--out", out, *later)[0] == 0
+    assert command("retry", out, "--only", "row-0", *words, "--yes")[0] == 0
+    for options in (later, first, later):
+        assert command("run", manifest, "--out", out, *options)[0] == 0
+    assert submits(hosted) == 3
+
+
+@pytest.mark.slow
+def test_a_row_that_asked_for_any_seed_and_is_edited_back_has_the_picture_it_had(hosted, command, pairs, out):
+    lines = [line | {"seed": -1} for line in rows(2)]
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    before = seeds(out)
+    assert command("run", pairs([lines[0] | {"prompt": "pine"}, lines[1]]), "--out", out, "--yes")[0] == 0
+    assert command("run", pairs(lines), "--out", out, "--yes")[0] == 0
+    assert (seeds(out), submits(hosted)) == (before, 3)
+
+
+@pytest.mark.slow
+def test_a_picture_set_aside_and_deleted_is_moved_away_and_comes_back_with_restore(
     hosted, command, pairs, out
 ):
-    manifest = pairs([line | {"seed": -1} for line in rows(1)])
-    assert command("run", manifest, "--out", out)[0] == 0
-    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 0
-    code, _, told = command("run", manifest, "--out", out)
-    assert (code, submits(hosted), "row-0 (row 2)" in told) == (2, 2, True)
-
-
-def test_a_picture_set_aside_and_deleted_is_fetched_again(hosted, command, pairs, out):
+    """The redone picture is set aside: it is not the one that the row asks for."""
     manifest = pairs(1)
     assert command("run", manifest, "--out", out)[0] == 0
     first = picture(out, "row-0.webp")
     assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
     for path in (out / "images" / ".previous").iterdir():
         path.unlink()
-    assert command("run", manifest, "--out", out)[0] == 0
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, by_id(out)["row-0"]["output_state"]) == (0, "moved")
+    assert "1 saved image is nowhere in the folder" in told
+    assert "texbatch restore" in told
+    assert command("restore", out)[0] == 0
     assert (picture(out, "row-0.webp"), submits(hosted)) == (first, 2)
 
 
@@ -230,6 +279,7 @@ def half(hosted, command, pairs, out):
     return out
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("words", "sent", "changed"),
     [
@@ -254,6 +304,7 @@ def test_failed_rows_are_chosen_and_need_no_yes(hosted, command, half, words, se
 
 def test_expired_rows_are_chosen_apart_from_failed_ones(hosted, command, half):
     """row-1 was paid, as far as anybody knows; row-3 failed and stays so."""
+    hosted.settings(history_lag_s=1e9)  # a history that knew row-1 would bring it back
     with closing(sqlite3.connect(half / "ledger.sqlite")) as connection, connection:
         connection.execute(
             "UPDATE jobs SET state='expired', error_class='expired', cost=30000 "
@@ -265,6 +316,7 @@ def test_expired_rows_are_chosen_apart_from_failed_ones(hosted, command, half):
     assert submits(hosted) == 4 + 1
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "words", [["--only", "row-1"], ["--status", "failed"], ["--seed", "+1", "--only", "row-1"]]
 )
@@ -282,7 +334,7 @@ def test_a_mistake_in_failures_csv_is_told_with_its_place(hosted, command, half)
     write_csv(failures, lines)
     code, _, told = command("retry", half, "--status", "failed")
     assert (code, submits(hosted)) == (2, 4)
-    assert "report.csv:5:quality: (failures.csv, row 3) 'best' is no whole number." in told
+    assert "report.csv:5:quality: (failures.csv, row 3) 'best' is not a whole number." in told
 
 
 def test_an_old_failures_csv_does_not_stand_for_a_saved_row(hosted, command, half):
@@ -315,13 +367,14 @@ def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command
     first = picture(out)
     code, _, told = command("retry", out, redo, "--yes")
     assert code == 0
-    assert "a later run of it brings the earlier pictures back, at no cost" in told
+    assert "the next run of it brings the earlier images back, at no cost" in told
     assert seeds(out) == {"row-0": 0, "row-1": 1001, "row-2": 2, "row-3": 1003}
     assert (submits(hosted), sorted(versions(out))) == (6, ["row-1", "row-3"])
     assert command("run", manifest, "--out", out)[0] == 0
     assert (submits(hosted), picture(out)) == (6, first)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("only", [[], ["--only", "row-1"]])
 def test_the_words_work_on_a_file_too_and_leave_its_other_rows_alone(hosted, command, pairs, out, only):
     """Here the manifest itself, whose seed comes from the command line."""
@@ -348,9 +401,11 @@ def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        pytest.param(["--only", "Chair, oak"], "put an id with a comma in quotes", id="a comma without quotes"),
         pytest.param(
             ["--only", "row-0"],
             "'row-0' is saved: sent as it is it would be the same work, which is never paid for twice. "
@@ -362,13 +417,13 @@ def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
         pytest.param(
             ["--only", "row-0", "--status", "failed"], "'row-0' is saved. --status chooses failed among", id="contradiction"
         ),
-        pytest.param(["--status", "fialed"], "--status fialed: is no status. Known are saved, failed", id="no status"),
+        pytest.param(["--status", "fialed"], "--status fialed: is not a status. Known are saved, failed", id="no status"),
         pytest.param(["--status", "unknown"], "`texbatch resolve", id="unknown by status"),
         pytest.param(["--status", ","], "--status: is empty.", id="empty status"),
         pytest.param(["--only", "row-0", "--seed", "7"], "Give --seed random or +1, or edit a copy", id="a number"),
-        pytest.param(["--only", "row-0", "--prompt-append", " "], "--prompt-append: is empty.", id="empty text"),
+        pytest.param(["--only", "row-0", "--prompt-append", " "], "'--prompt-append': is empty.", id="empty text"),
         pytest.param(
-            ["--only", "row-0", "--prompt-append", "in {colour}"], "report.csv:2:prompt: {colour} is no column",
+            ["--only", "row-0", "--prompt-append", "in {colour}"], "report.csv:2:prompt: {colour} is not a column",
             id="no such column",
         ),
         pytest.param(["--only", "row-0", "--prompt-append", "in {"], "--prompt-append: ", id="a broken template"),
@@ -392,8 +447,8 @@ def test_status_and_a_file_contradict_each_other(hosted, command, pairs, out):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--seed", "random"], "--seed random: only `texbatch retry` does a row once more"),
-        (["--seed", "+1"], "--seed +1: only `texbatch retry` does a row once more"),
+        (["--seed", "random"], "--seed random: only `texbatch retry` takes it"),
+        (["--seed", "+1"], "--seed +1: only `texbatch retry` takes it"),
         (["--prompt-append", "x"], "No such option"),
         (["--status", "failed"], "No such option"),
     ],
@@ -435,9 +490,9 @@ def test_a_redo_without_its_folder_is_refused(api, pairs, out):
 
 
 @pytest.fixture
-def lost(hosted, command, pairs, out, monkeypatch):
+def lost(hosted, command, pairs, out, waits):
     """A folder with a saved row and one that nobody knows about."""
-    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    waits(history_tries=1)
     hosted.faults(
         [
             {"call": "submit", "action": "reset_after", "prompt": "oak 1"},
@@ -448,6 +503,7 @@ def lost(hosted, command, pairs, out, monkeypatch):
     return out
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("words", [[], ["--seed", "random"], ["--prompt-append", "x"]])
 def test_an_unknown_row_goes_through_resolve_alone(hosted, command, lost, words):
     code, _, told = command("retry", lost, "--only", "row-1", *words, "--yes")
@@ -489,6 +545,7 @@ def test_a_redo_that_fails_keeps_the_earlier_picture_where_it_was(hosted, comman
     assert (statuses(out), submits(hosted)) == ({"saved": 2}, 3)
 
 
+@pytest.mark.slow
 def test_the_local_service_redoes_without_a_key(command, tmp_path, out):
     """And without cost; the picture comes back from where it was set aside."""
     for n, name in enumerate(("chair.png", "oak.png")):

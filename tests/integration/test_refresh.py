@@ -8,24 +8,24 @@ import pytest
 import support
 from support import go
 
-from batch import Listener, refresh
-from batch.errors import FolderError
-from batch.folder import OutputFolder
-from batch.refresh import Refresh, pause_s
-from batch.results import sheet
-from batch.tally import Progress
+from batch import RunHooks
+from batch.core.config import Backoff
+from batch.core.errors import FolderError
+from batch.output import sheet
+from batch.output.folder import OutputFolder
+from batch.output.sheet import SheetRefresher, pause_s
 
 HELD_BACK = {"call": "status", "action": "status", "status": 503, "prompt": "oak 3"}
 """The last job is not finished until the fault is taken away."""
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
+def hasty(monkeypatch, waits):
     """Let what is asked again, and the next sheet, come at once."""
-    monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
-    monkeypatch.setattr(refresh, "SOON_S", 0.0)
-    monkeypatch.setattr(refresh, "EVERY_S", 0.05)
-    monkeypatch.setattr(refresh, "SHARE", 0.0)
+    waits(no_answer=Backoff(0.1, 30.0, least=0.5))
+    monkeypatch.setattr(sheet, "SOON_S", 0.0)
+    monkeypatch.setattr(sheet, "EVERY_S", 0.05)
+    monkeypatch.setattr(sheet, "SHARE", 0.0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_sheet_shows_a_run_in_its_middle_and_then_its_end(api, manifest, pla
             seen.append((text, progress.saved, len(list(place.thumbs.iterdir()))))
             api.faults([])
 
-    end = go(api, manifest, place.path, listener=Listener(progress=look))
+    end = go(api, manifest, place.path, listener=RunHooks(progress=look))
     assert end.exit_code == 0
     [(text, saved, thumbs)] = seen
     assert (saved, thumbs) == (3, 3)
@@ -62,7 +62,7 @@ def test_the_sheet_shows_a_run_in_its_middle_and_then_its_end(api, manifest, pla
 
 def test_a_sheet_that_cannot_be_written_is_told_once_and_the_run_goes_on(api, manifest, place, monkeypatch):
     api.faults([HELD_BACK])
-    truly, refused, told = sheet.write_whole, [], []
+    truly, refused, told = sheet.atomic_write, [], []
 
     def no_room(path, data, *mode):
         if b'"running":true' in data:
@@ -72,8 +72,8 @@ def test_a_sheet_that_cannot_be_written_is_told_once_and_the_run_goes_on(api, ma
             raise OSError(28, "No space left on device")
         truly(path, data, *mode)
 
-    monkeypatch.setattr(sheet, "write_whole", no_room)
-    end = go(api, manifest, place.path, listener=Listener(warn=told.append))
+    monkeypatch.setattr(sheet, "atomic_write", no_room)
+    end = go(api, manifest, place.path, listener=RunHooks(warn=told.append))
     assert end.exit_code == 0
     assert len(refused) >= 3
     [warning] = [text for text in told if "contact sheet" in text]
@@ -85,7 +85,7 @@ def test_the_sheet_at_the_end_must_still_be_written(api, manifest, place, monkey
     def no_room(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sheet, "write_whole", no_room)
+    monkeypatch.setattr(sheet, "atomic_write", no_room)
     with pytest.raises(FolderError, match=r"report\.html: cannot be written"):
         go(api, manifest, place.path)
 
@@ -96,19 +96,20 @@ async def test_cancelled_it_leaves_the_old_sheet_and_no_thread(api, manifest, pl
     await anyio.to_thread.run_sync(lambda: go(api, manifest, place.path))
     before = place.sheet.read_bytes()
     amid, cancelled = threading.Event(), threading.Event()
-    truly = sheet._result
+    truly = sheet._images_of
 
     def slowly(*given):
         amid.set()
         assert cancelled.wait(30)
         return truly(*given)
 
-    monkeypatch.setattr(sheet, "_result", slowly)
+    monkeypatch.setattr(sheet, "_images_of", slowly)
     told = []
     async with anyio.create_task_group() as tasks:
-        refreshing = Refresh(place, told.append)
-        refreshing.hear(Progress(saved=1))
-        tasks.start_soon(refreshing.go_on)
+        refreshing = SheetRefresher(place, told.append)
+        saved = anyio.Event()
+        saved.set()
+        tasks.start_soon(refreshing.refresh, saved)
         assert await anyio.to_thread.run_sync(amid.wait, 30)
         tasks.cancel_scope.cancel()
         cancelled.set()
@@ -133,7 +134,7 @@ def test_how_often_a_sheet_is_written(monkeypatch, page_s, took_s, pause):
 def test_a_page_for_many_rows_is_its_share_of_the_time(api, manifest, place):
     """What `write_sheet` returns is without the thumbnails' time."""
     go(api, manifest, place.path)
-    with refresh.Ledger.read(place.ledger) as ledger:
+    with sheet.Ledger.read(place.ledger) as ledger:
         page_s = sheet.write_sheet(ledger, place, thumbs_s=None)
     assert 0 < page_s < 30
     assert support.statuses(place.path) == {"saved": 4}

@@ -8,18 +8,18 @@ import support
 from support import by_id, rows, statuses, submits, summary, write_csv
 
 from batch import UsageError
-from batch.errors import FolderError
-from batch.folder import OutputFolder
+from batch.core.errors import FolderError
 from batch.ledger.states import Event
-from batch.resolve import open_resolution
+from batch.maintenance.resolve import open_resolution
+from batch.output.folder import OutputFolder
 
 NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
+def hasty(waits):
     """Let a history that is off be given up at once."""
-    monkeypatch.setattr("batch.remote.history.TRIES", 1)
+    waits(history_tries=1)
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_the_list_needs_no_key_and_no_network(monkeypatch, command, lost):
     assert command("resolve", lost)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_row_that_a_killed_run_was_sending_is_listed(hosted, command, manifest, out):
     hosted.faults([{"call": "submit", "action": "delay", "after_s": 30.0, "prompt": "oak 2"}])
     running = support.Command("run", manifest, "--out", out, "-v", env=support.environment(hosted))
@@ -138,29 +139,31 @@ def test_a_history_that_cannot_be_read_leaves_them_unknown_and_says_why(hosted, 
 def test_it_says_what_it_waits_for_and_how_long(hosted, command, lost):
     """Each thing once, however often the history is read."""
     hosted.faults([])
-    code, told, said = command("resolve", lost, "--reconcile", "--settle", "3s")
+    code, told, said = command("resolve", lost, "--reconcile", "--settle", "2s")
     assert (code, told) == (0, "No unknown rows.\n")
     assert re.fullmatch(
-        r"1 submit whose answer was lost: the account's history is given [1-3] s more to list what arrived "
+        r"1 submit whose answer was lost: the account's history is given [12] s more to list what arrived "
         r"\(--settle\)\.\n",
         said,
     )
 
 
 def test_the_history_is_asked_with_the_key_of_this_folder_only(hosted, command, lost, monkeypatch):
+    """Another account's history would prove that nothing ever arrived."""
+    hosted.faults([])
+    hosted.settings(api_key="another key", history_lag_s=3600.0)  # it lists nothing: as another account's
     monkeypatch.setenv("SEGMIND_API_KEY", "another key")
     code, _, told = command("resolve", lost, "--reconcile")
     assert code == 2
-    assert "belongs to" in told
+    assert "Give --same-account" in told
     assert hosted.api_key not in told
+    assert statuses(lost) == {"saved": 2, "unknown": 2}
 
 
-def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(
-    hosted, command, lost, again, monkeypatch
-):
+@pytest.mark.slow
+def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(hosted, command, lost, again, waits):
     """It lags, so only one row is found; --all means the other then, and what was found is not sent again."""
-    monkeypatch.setattr("batch.settle.LAG_S", 0.1)
-    monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.1)
+    waits(settle_lag_s=0.1, settle_again_s=0.1)
     hosted.faults([])
     hosted.settings(history_lag_by_prompt={"oak 0": 10_000.0})
     code, told, said = command(
@@ -205,6 +208,7 @@ def test_resubmitting_asks_on_a_terminal_and_without_one_needs_a_yes(hosted, com
     assert statuses(lost) == {"saved": 2, "unknown": 2}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("agrees", "code", "unknown"), [(True, 0, 0), (False, 2, 2)])
 def test_a_person_at_a_terminal_is_asked(hosted, command, lost, monkeypatch, agrees, code, unknown):
     asked = []
@@ -260,6 +264,7 @@ def test_an_id_with_an_equals_sign_can_be_attached(hosted, command, tmp_path, ou
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -366,6 +371,6 @@ def test_a_report_that_cannot_be_written_does_not_hide_the_first_error(lost, mon
     def no_room(*_):
         raise FolderError("report.csv: cannot be written")
 
-    monkeypatch.setattr("batch.results.report.write_report", no_room)
+    monkeypatch.setattr("batch.output.report.write_report", no_room)
     with pytest.raises(UsageError, match="the second decision was wrong"):
         decide_then_fail(lost)

@@ -14,7 +14,7 @@ import pytest
 import support
 import yaml
 
-from batch.times import duration
+from batch.core.units import parse_duration
 
 ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "jobs"
@@ -25,7 +25,9 @@ PARSED = {
 JOB_FILES = [name for name, content in PARSED.items() if "manifest" in content]
 SCHEDULES = ["crontab", "texbatch.service", "texbatch.timer", "cronjob.yaml", "github-actions.yml"]
 SCRIPT = Path(sysconfig.get_path("scripts")) / "texbatch"
-NIGHTLY_S = duration(PARSED["nightly.yaml"]["max-duration"]) + duration(PARSED["nightly.yaml"]["grace"])
+NIGHTLY_S = parse_duration(PARSED["nightly.yaml"]["max-duration"]) + parse_duration(
+    PARSED["nightly.yaml"]["grace"]
+)
 BARE = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "catalog"}
 """What cron gives a command besides what its table sets."""
 
@@ -54,6 +56,7 @@ def test_a_line_of_the_crontab_is_one(line):
     assert "%" not in line[5]  # cron's own character
 
 
+@pytest.mark.slow
 def test_the_crontabs_command_runs_as_cron_runs_it(installed):
     """By sh, with cron's few variables, no HOME, no terminal, nothing on stdin, in /. Quiet when all is well."""
     env = BARE | CRON_VARIABLES | {"APP": str(installed)} | settings(installed)
@@ -101,6 +104,7 @@ def test_systemd_takes_the_units(tmp_path):
     assert (done.returncode, told) == (0, [])
 
 
+@pytest.mark.slow
 def test_the_units_command_takes_the_key_from_a_file(api, installed, tmp_path):
     """ExecStart as it stands, with what systemd would fill in."""
     service = unit("texbatch.service")
@@ -204,7 +208,7 @@ def test_every_deadline_leaves_the_run_its_time():
         "github": int(PARSED["github-actions.yml"]["jobs"]["nightly"]["timeout-minutes"]) * 60,
     }
     assert all(NIGHTLY_S + 300 <= deadline < 2 * NIGHTLY_S for deadline in deadlines.values()), deadlines
-    grace = duration(PARSED["nightly.yaml"]["grace"])
+    grace = parse_duration(PARSED["nightly.yaml"]["grace"])
     stop = int(re.fullmatch(r"(\d+)min", unit("texbatch.service")["TimeoutStopSec"])[1]) * 60
     assert grace < stop
     assert grace < int(pod()["terminationGracePeriodSeconds"])

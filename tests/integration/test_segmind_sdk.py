@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from batch.parameters import MODEL
+from batch.core.parameters import MODEL
 
 segmind = pytest.importorskip("segmind")
 
@@ -19,8 +19,8 @@ BROKEN = "data:image/png;base64,AAAA"
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-@pytest.fixture
-def served(monkeypatch):
+@pytest.fixture(scope="module")
+def served():
     """Run `texbatch serve` and give what it prints: the URL and the key."""
     command = [sys.executable, "-m", "batch", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

@@ -5,13 +5,13 @@ import sqlite3
 import time
 from contextlib import closing
 
-import httpx
 import pytest
 import support
 from support import by_id, go, rows, statuses, submits, write_csv
 
-from batch import Listener
-from batch.local import LocalApi, LocalProcess
+from batch import RunHooks
+from batch.core.config import Backoff
+from batch.server import LocalApi, LocalProcess
 
 LOST_AFTER = {"call": "submit", "action": "reset_after", "prompt": "oak 2", "first": 1}
 LOST_BEFORE = {"call": "submit", "action": "reset_before", "prompt": "oak 2", "first": 1}
@@ -19,13 +19,16 @@ NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
+def hasty(waits):
     """Let what is asked again be asked at once: what is tested is what comes of it."""
-    monkeypatch.setattr("batch.remote.api.TIMEOUTS", httpx.Timeout(5.0, read=1.5))
-    monkeypatch.setattr("batch.remote.watch.TROUBLE_FIRST_S", 0.05)
-    monkeypatch.setattr("batch.remote.history.TRIES", 1)
-    monkeypatch.setattr("batch.settle.LOOK_AGAIN_S", 0.2)
-    monkeypatch.setattr("batch.arrival.LEAST_TRY_S", 0.5)
+    waits(
+        connect_s=5.0,
+        read_s=1.5,
+        no_answer=Backoff(0.1, 30.0, least=0.5),
+        history_tries=1,
+        settle_again_s=0.2,
+        image_s=0.5,
+    )
 
 
 def assert_each_accepted_once(api, count=4):
@@ -57,6 +60,7 @@ def test_a_submit_whose_answer_was_lost_is_found_and_its_picture_fetched(api, ma
     assert end.summary["at_risk_usd"] == 0
 
 
+@pytest.mark.slow
 def test_a_server_in_a_process_of_its_own_says_the_same(manifest, out):
     with LocalProcess(**support.QUICK) as process:
         process.faults([LOST_AFTER])
@@ -64,7 +68,7 @@ def test_a_server_in_a_process_of_its_own_says_the_same(manifest, out):
 
 
 def test_a_found_request_that_is_still_at_work_is_watched_to_its_end(api, manifest, out):
-    api.settings(latency_s=1.5)
+    api.settings(latency_s=0.6)
     api.faults([LOST_AFTER | {"prompt": "oak"}])  # the first to come, so that the others are not waited for
     end = go(api, write_csv(manifest, rows(1)), out, settle_s=30.0)
     assert (end.exit_code, support.events(out, "find_running")) == (0, 1)
@@ -102,6 +106,7 @@ def test_an_uploaded_picture_is_recognised_by_the_url_it_was_sent_with(api, tmp_
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "ways",
     [
@@ -123,7 +128,7 @@ def test_a_lost_submit_is_found_in_whatever_way_the_history_tells_it(api, manife
 
 def test_a_row_beyond_the_first_page_is_found(api, manifest, out, monkeypatch):
     """Ten requests, newest first, the one that was lost among the first: three fit on a page."""
-    monkeypatch.setattr("batch.remote.history.PER_PAGE", 3)
+    monkeypatch.setattr("batch.client.history.PER_PAGE", 3)
     write_csv(manifest, rows(10))
     api.faults([LOST_AFTER | {"prompt": "oak 0"}])
     end = go(api, manifest, out, settle_s=30.0)
@@ -147,6 +152,7 @@ def test_a_404_early_in_a_jobs_life_is_not_its_end(api, manifest, out):
     assert_all_saved(api, go(api, manifest, out), out)
 
 
+@pytest.mark.slow
 def test_a_404_early_in_a_jobs_life_that_the_history_cannot_explain_is_not_its_end(api, manifest, out):
     api.settings(latency_s=0.6)
     api.faults(
@@ -170,8 +176,10 @@ def test_a_submit_that_never_arrived_is_sent_again_after_the_settle_time(api, ma
     assert accepted["oak 2"] >= began + 0.8
     assert by_id(out)["row-2"]["attempts"] == "2"
     assert support.events(out, "absent") == 1
+    assert end.unsettled is None
 
 
+@pytest.mark.slow
 def test_a_submit_that_never_arrives_time_and_again_is_sent_until_it_does(api, manifest, out):
     api.faults([LOST_BEFORE | {"first": 3}])
     end = go(api, manifest, out, settle_s=0.1)
@@ -179,16 +187,18 @@ def test_a_submit_that_never_arrives_time_and_again_is_sent_until_it_does(api, m
     assert by_id(out)["row-2"]["attempts"] == "4"
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_sending_again(api, manifest, out):
     """The row that is still unknown stays so; the next run goes on."""
     api.faults([LOST_BEFORE | {"first": 1000}])
-    end = go(api, manifest, out, settle_s=0.2, max_duration_s=1.5, retries=100)
+    end = go(api, manifest, out, settle_s=0.2, max_duration_s=0.8, retries=100)
     assert end.exit_code in {4, 7}
     assert statuses(out)["saved"] == 3
     api.faults([])
     assert_all_saved(api, go(api, manifest, out, settle_s=0.1), out)
 
 
+@pytest.mark.slow
 def test_some_arrived_and_some_did_not(api, manifest, out):
     """With nothing but the history's word for every row, each is accepted once."""
     api.faults(
@@ -201,6 +211,7 @@ def test_some_arrived_and_some_did_not(api, manifest, out):
     assert_all_saved(api, go(api, manifest, out, settle_s=0.5), out)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_listed_late_is_waited_for(api, manifest, out):
     """Its row appears after 1 s, the others at once: only --settle keeps it from being sent again."""
     api.settings(history_lag_by_prompt={"oak 2": 1.0})
@@ -208,6 +219,7 @@ def test_a_row_that_is_listed_late_is_waited_for(api, manifest, out):
     assert_all_saved(api, go(api, manifest, out, settle_s=1.6), out)
 
 
+@pytest.mark.slow
 def test_a_history_that_lags_is_waited_for_beyond_the_settle_time(api, manifest, out):
     """No row of ours is listed for 1.5 s, though the settle time was over after 0.2 s: the lag shows in the others."""
     api.settings(history_lag_s=1.5)
@@ -216,8 +228,9 @@ def test_a_history_that_lags_is_waited_for_beyond_the_settle_time(api, manifest,
     assert_all_saved(api, end, out)
 
 
-def test_a_history_that_never_catches_up_leaves_the_row_unknown(api, manifest, out, monkeypatch):
-    monkeypatch.setattr("batch.settle.LAG_S", 0.5)
+@pytest.mark.slow
+def test_a_history_that_never_catches_up_leaves_the_row_unknown(api, manifest, out, waits):
+    waits(settle_lag_s=0.5)
     api.settings(history_lag_s=10_000.0)
     api.faults([LOST_BEFORE])
     end = go(api, manifest, out, settle_s=0.2)
@@ -231,12 +244,13 @@ def test_a_history_that_never_catches_up_leaves_the_row_unknown(api, manifest, o
 
 def rewriting(api, monkeypatch, rewrite):
     """Let the history show each body rewritten, as the service gave it."""
-    from batch.local import history  # noqa: PLC0415
+    from batch.server.http import history  # noqa: PLC0415
 
-    truly = history.told_body
-    monkeypatch.setattr(history, "told_body", lambda body, style: rewrite(dict(truly(body, style))))
+    truly = history.row_body
+    monkeypatch.setattr(history, "row_body", lambda body, style: rewrite(dict(truly(body, style))))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fault", [LOST_AFTER, LOST_BEFORE], ids=["it arrived", "it did not"])
 def test_a_service_that_rewrites_what_it_was_sent_leaves_it_to_a_person(
     api, manifest, out, fault, monkeypatch
@@ -271,7 +285,7 @@ def test_a_history_that_tells_times_of_an_unnamed_zone_sends_nothing_again(
     api, manifest, out, monkeypatch, count
 ):
     """Eight hours behind, without a zone: what arrived seems to be long before the reserve."""
-    from batch.local import history  # noqa: PLC0415
+    from batch.server.http import history  # noqa: PLC0415
 
     stamp = history._stamp
     monkeypatch.setattr(history, "_stamp", lambda at: stamp(at - 8 * 3600).removesuffix("Z"))
@@ -311,6 +325,7 @@ HISTORY_OFF = [
 ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("off", HISTORY_OFF)
 def test_without_a_history_the_row_stays_unknown_until_there_is_one(api, manifest, out, off):
     """Never a stop, never a second POST; the same command settles it when the history is back."""
@@ -325,6 +340,7 @@ def test_without_a_history_the_row_stays_unknown_until_there_is_one(api, manifes
     assert_all_saved(api, go(api, manifest, out, settle_s=0.1), out)
 
 
+@pytest.mark.slow
 def test_without_a_history_a_row_that_never_arrived_stays_unknown_too(api, manifest, out):
     api.faults([LOST_BEFORE, NO_HISTORY])
     assert go(api, manifest, out, settle_s=0.1).exit_code == 4
@@ -366,6 +382,7 @@ def test_the_row_that_a_killed_run_was_sending_is_found(api, manifest, out):
     assert submits(api) == 4
 
 
+@pytest.mark.slow
 def test_the_row_that_a_killed_run_was_sending_is_not_sent_before_the_history_can_be_read(api, manifest, out):
     kill_while_sending(api, manifest, out)
     api.faults([NO_HISTORY])
@@ -409,11 +426,10 @@ def test_what_was_found_is_written_down_before_it_is_fetched(api, manifest, out)
     assert_all_saved(api, go(api, manifest, out), out)
 
 
-def test_twice_the_same_manifest_into_two_folders_pays_each_folder_once(
-    api, manifest, out, tmp_path, monkeypatch
-):
+@pytest.mark.slow
+def test_twice_the_same_manifest_into_two_folders_pays_each_folder_once(api, manifest, out, tmp_path, waits):
     """Another folder's requests have the very same bodies, a little older: they are not taken for ours."""
-    monkeypatch.setattr("batch.remote.reconcile.DOUBT_S", 1.0)
+    waits(clock_doubt_s=1.0)
     assert go(api, manifest, out).exit_code == 0
     time.sleep(2.1)  # beyond the clocks' doubt, and the second that a Date header rounds away
     other = tmp_path / "other"
@@ -460,7 +476,7 @@ def heard():
     """A listener, and what it hears: every progress, every warning."""
 
     moments, warnings = [], []
-    return Listener(progress=moments.append, warn=warnings.append), moments, warnings
+    return RunHooks(progress=moments.append, warn=warnings.append), moments, warnings
 
 
 def named(moments, name):
@@ -479,6 +495,7 @@ def test_a_found_request_is_told_and_counted_once(api, manifest, out, heard):
     assert last.spent == 120_000
 
 
+@pytest.mark.slow
 def test_an_absent_one_is_told_with_what_is_waited_for(api, manifest, out, heard):
     listener, moments, warnings = heard
     api.faults([LOST_BEFORE])

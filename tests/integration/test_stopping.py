@@ -7,6 +7,8 @@ generously, and nothing waits for longer than it should.
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -14,10 +16,11 @@ import pytest
 import support
 from support import by_id, go, rows, statuses, submits, summary, write_csv
 
-from batch import Listener
-from batch.local import LocalApi
+from batch import RunHooks
+from batch.server import LocalApi
 
 SIGNALS = [
+    pytest.param(signal.SIGHUP, 129, id="SIGHUP"),
     pytest.param(signal.SIGINT, 130, id="SIGINT"),
     pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
 ]
@@ -99,6 +102,7 @@ def assert_closed(out, code, rows_in_report):
 # -- the first signal -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_the_first_signal_finishes_what_is_in_flight_and_sends_no_more(
     server, start, goes_on, out, number, code
@@ -116,6 +120,7 @@ def test_the_first_signal_finishes_what_is_in_flight_and_sends_no_more(
     assert goes_on()["accepted"] == 60
 
 
+@pytest.mark.slow
 def test_a_grace_shorter_than_the_job_leaves_it_accepted_for_the_next_run(server, start, goes_on, out):
     server.settings(latency_s=3.0)
     command = start(6, "--grace", "1s")
@@ -128,6 +133,7 @@ def test_a_grace_shorter_than_the_job_leaves_it_accepted_for_the_next_run(server
     assert goes_on()["calls"]["submit"] == 6
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_gate_that_is_closed(server, start, out):
     """Nothing is in flight, the service says: come back in ten minutes. There is nothing to wait for."""
     server.faults([{"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 600}])
@@ -185,6 +191,7 @@ def test_a_signal_does_not_wait_for_what_hangs_before_the_first_submit(
     assert goes_on()["accepted"] == 4
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_host_of_uploads_that_is_away(server, tmp_path, start, goes_on, out):
     """All wait together for it to come back, by then for two seconds and more at a time."""
     support.picture(tmp_path / "chair.png")
@@ -228,6 +235,68 @@ def _is_reading(pid, name):
         return False
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "ignored", "code"),
+    [
+        pytest.param(signal.SIGHUP, "HUP", 0, id="SIGHUP under nohup"),
+        pytest.param(signal.SIGINT, "INT", 0, id="SIGINT of a background job"),
+        pytest.param(signal.SIGTERM, "HUP INT", 143, id="SIGTERM beside them"),
+    ],
+)
+def test_a_signal_that_was_ignored_before_stays_ignored(server, tmp_path, out, number, ignored, code):
+    server.settings(latency_s=0.5)
+    write_csv(tmp_path / "pairs.csv", rows(8))
+    line = f"trap '' {ignored}; exec \"$@\""
+    process = subprocess.Popen(
+        ["bash", "-c", line, "x", sys.executable, "-m", "batch", "run", "pairs.csv", "--out", "out", "-v",
+         "--concurrency", "4"],
+        cwd=tmp_path, env=support.environment(server), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with process:
+        told = []
+        for text in process.stderr:
+            told.append(text)
+            if "job.accepted" in text and sum("job.accepted" in line for line in told) == 4:
+                process.send_signal(number)
+        assert process.wait(60) == code, "".join(told)
+    assert statuses(out)["saved"] == (8 if code == 0 else submits(server))
+
+
+@pytest.mark.slow
+def test_a_terminal_that_goes_away_hangs_up_and_hurries_nothing(server, start, goes_on, out):
+    """It sends more than one signal: what is in flight is still awaited."""
+    server.settings(latency_s=1.0)
+    command = start(12, "--concurrency", "4")
+    assert command.hears("job.accepted", 4), command.output
+    command.kick(signal.SIGHUP)
+    assert command.hears("submitting nothing more"), command.output
+    assert command.signal(signal.SIGHUP) == 129
+    sent = submits(server)
+    assert statuses(out) == {"saved": sent, "pending": 12 - sent}
+    assert_closed(out, 129, 12)
+    assert goes_on()["accepted"] == 12
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_the_run_in_order(server, tmp_path, goes_on, out):
+    """As a dropped SSH line does it: a hang-up, and nowhere to write from then on, with a bar that still would."""
+    server.settings(latency_s=0.7)
+    write_csv(tmp_path / "pairs.csv", rows(12))
+    args = ("run", "pairs.csv", "--out", "out", "--concurrency", "4", "--progress", "bar")
+    with support.on_a_terminal(*args, env=support.environment(server), cwd=tmp_path) as (process, terminal):
+        support.seen_on(terminal, lambda _: submits(server) >= 4, patience_s=5.0)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, terminal)  # closes our end, under its number
+        os.close(null)
+        assert process.wait(30) == 129
+    sent = submits(server)
+    assert sent < 12
+    assert statuses(out) == {"saved": sent, "pending": 12 - sent}
+    assert_closed(out, 129, 12)
+    assert goes_on()["accepted"] == 12
+
+
 # -- the second signal ------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +313,7 @@ def test_the_second_signal_ends_what_is_in_flight_at_once(server, start, out):
     server.settings(latency_s=0.0)
 
 
+@pytest.mark.slow
 def test_after_the_second_signal_a_post_that_left_has_five_seconds_then_it_is_unknown(
     server, start, goes_on, out
 ):
@@ -293,6 +363,7 @@ def test_the_longest_duration_gives_what_is_in_flight_its_grace_only(tmp_path, o
         api.settings(latency_s=0.0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("limit", "least", "most"),
     [
@@ -325,7 +396,7 @@ def test_a_pilot_sends_rows_spread_over_the_manifest_and_the_full_run_goes_on(tm
     with LocalApi(**support.QUICK) as api:
         manifest = write_csv(tmp_path / "pairs.csv", rows(50))
         heard = []
-        end = go(api, manifest, out, pilot=5, listener=Listener(progress=lambda now: heard.append(now.total)))
+        end = go(api, manifest, out, pilot=5, listener=RunHooks(progress=lambda now: heard.append(now.total)))
         assert (end.exit_code, statuses(out)) == (7, {"saved": 5, "pending": 45})
         saved = [row["id"] for row in support.report(out) if row["status"] == "saved"]
         assert saved == ["row-0", "row-10", "row-20", "row-30", "row-40"]

@@ -8,16 +8,14 @@ import pytest
 import support
 from support import go, report, rows, statuses, write_csv
 
-from batch import plan as planning
-from batch.config import Reading, Redo, RunSettings
-from batch.errors import ManifestError
-from batch.folder import OutputFolder
-from batch.ledger import feed
+from batch.core.config import Reading, Redo, RunSettings
+from batch.core.errors import ManifestError
+from batch.ledger.ledger import Ledger
 from batch.ledger.states import Event, State
-from batch.ledger.store import Ledger
-from batch.plan import draft, preview
+from batch.output.folder import OutputFolder
+from batch.planning import planner
+from batch.planning.planner import make_plan, preview
 
-SERVICE = "h with key 1"
 WAYS = {
     State.PLANNED: [],
     State.FAILED: [(Event.RESERVE, {}), (Event.REFUSE, {"error": "no", "error_class": "refused"})],
@@ -51,7 +49,7 @@ class Shop:
                 job = self.row(ledger, f"row-{number}")["job"]
                 with ledger.atomic():
                     for event, facts in way:
-                        ledger.move(job, event, **{name: str(value).format(f"r{number}") if name == "request_id" else value
+                        ledger.transition(job, event, **{name: str(value).format(f"r{number}") if name == "request_id" else value
                                                    for name, value in facts.items()})  # fmt: skip
                 if way is WAYS[State.SAVED]:
                     self.save(ledger, f"row-{number}")
@@ -60,7 +58,7 @@ class Shop:
         write_csv(self.manifest, self.lines)
 
     def open(self):
-        return Ledger.create_or_open(self.folder.ledger, service=SERVICE)
+        return Ledger.create_or_open(self.folder.ledger)
 
     def row(self, ledger, row_id):
         return ledger.connection.execute("SELECT * FROM rows WHERE id=?", (row_id,)).fetchone()
@@ -78,16 +76,16 @@ class Shop:
         """Plan and adopt as a run does; return the plan, and the rows and jobs as they are then."""
         with self.open() as ledger:
             with ledger.atomic():
-                feed.recover(ledger)
-            drafted = draft(self.manifest, self.settings(**given), ledger, self.folder, merge=None)
+                ledger.recover()
+            staged = make_plan(self.manifest, self.settings(**given), ledger, self.folder, merge=None)
             with ledger.atomic():
-                drafted.adopt()
+                staged.adopt()
             everything = [
                 [tuple(line) for line in ledger.connection.execute(f"SELECT * FROM {table} ORDER BY 1")]
                 for table in ("rows", "jobs", "looked")
             ]
             named = [(name, ledger.meta(name)) for name in ("columns", "name", "ignore_url_query", "imprint")]
-            return drafted.plan, drafted.found, everything, named
+            return staged.plan, staged.found, everything, named
 
 
 @pytest.fixture
@@ -99,9 +97,9 @@ def shop(tmp_path):
 def reads(monkeypatch):
     """Count how often a manifest is read."""
     times = []
-    read = planning.stage_manifest
+    read = planner.stage_manifest
     monkeypatch.setattr(
-        planning, "stage_manifest", lambda *args, **more: times.append(1) or read(*args, **more)
+        planner, "stage_manifest", lambda *args, **more: times.append(1) or read(*args, **more)
     )
     return times
 
@@ -111,7 +109,7 @@ def alike(shop, monkeypatch, **given):
     before = shop.base / "before"
     shutil.copytree(shop.out, before, symlinks=True)
     with monkeypatch.context() as patched:
-        patched.setattr(planning.unchanged, "since", lambda *_: False)
+        patched.setattr(planner, "is_unchanged", lambda *_: False)
         slow = shop.run(**given)
     shutil.rmtree(shop.out)
     before.rename(shop.out)
@@ -129,7 +127,7 @@ def delete_a_saved_picture(shop):
 def resolve_by_hand(shop):
     with shop.open() as ledger, ledger.atomic():
         for row in ledger.connection.execute("SELECT job FROM jobs WHERE state='unknown'").fetchall():
-            ledger.move(row["job"], Event.RESUBMIT)
+            ledger.transition(row["job"], Event.RESUBMIT)
 
 
 def choose_some(shop):
@@ -141,6 +139,7 @@ def leave_notes(shop):
     (shop.folder.images / "mine").mkdir()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("again", [False, True], ids=["", "retry failed"])
 @pytest.mark.parametrize(
     "between", [nothing, delete_a_saved_picture, resolve_by_hand, choose_some, leave_notes]
@@ -157,7 +156,7 @@ def test_a_preview_comes_to_the_same(shop, monkeypatch, reads):
     for again in (False, True):
         quick = preview(shop.manifest, shop.settings(retry_failed=again))
         with monkeypatch.context() as patched:
-            patched.setattr(planning.unchanged, "since", lambda *_: False)
+            patched.setattr(planner, "is_unchanged", lambda *_: False)
             assert quick == preview(shop.manifest, shop.settings(retry_failed=again))
     assert len(reads) == 2
 
@@ -198,9 +197,9 @@ def run_another_manifest(shop):
 def merge(shop):
     edited = write_csv(shop.base / "edited.csv", [shop.lines[1]])
     with shop.open() as ledger:
-        drafted = draft(edited, shop.settings(), ledger, shop.folder, merge=True)
+        staged = make_plan(edited, shop.settings(), ledger, shop.folder, merge=True)
         with ledger.atomic():
-            drafted.adopt()
+            staged.adopt()
 
 
 def put_a_file_in_the_way(shop):
@@ -211,6 +210,7 @@ def link(shop):
     (shop.folder.images / "link").symlink_to(shop.folder.images)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "between",
     [edit, edit_to_the_same_length_and_time, touch_a_texture, replace_a_texture, run_another_manifest, merge,
@@ -260,16 +260,16 @@ def test_a_manifest_with_warnings_warns_every_time(shop, reads):
 
 def test_a_manifest_written_to_while_it_is_read_is_not_taken_for_read(shop, monkeypatch, reads):
     edit(shop)
-    read = planning.stage_manifest
+    read = planner.stage_manifest
 
     def disturbed(*args, **more):
         staged = read(*args, **more)
         os.utime(shop.manifest, ns=(1, time.time_ns()))
         return staged
 
-    monkeypatch.setattr(planning, "stage_manifest", disturbed)
+    monkeypatch.setattr(planner, "stage_manifest", disturbed)
     shop.run()
-    monkeypatch.setattr(planning, "stage_manifest", read)
+    monkeypatch.setattr(planner, "stage_manifest", read)
     with shop.open() as ledger:
         assert ledger.meta("imprint") is None
 
@@ -278,9 +278,9 @@ def test_a_redo_is_never_taken_for_unchanged(shop, reads):
     reads.clear()
     with shop.open() as ledger:
         redo = Redo(statuses=("saved",), seed="+1")
-        drafted = draft(shop.folder.report, shop.settings(redo=redo), ledger, shop.folder, merge=True)
+        staged = make_plan(shop.folder.report, shop.settings(redo=redo), ledger, shop.folder, merge=True)
         with ledger.atomic():
-            drafted.adopt()
+            staged.adopt()
         assert ledger.meta("imprint") is None
     assert len(reads) == 1
 
@@ -305,4 +305,5 @@ def test_a_run_with_nothing_to_do_reads_no_manifest_and_reports_as_before(api, t
     assert (report(out), api.stats(jobs=False)["calls"]) == (before, calls)
     (out / "images" / "row-2.webp").unlink()
     assert go(api, manifest, out).exit_code == 0
-    assert (len(reads), statuses(out), len(support.files_in(out / "images"))) == (1, {"saved": 5}, 5)
+    assert (len(reads), statuses(out), len(support.files_in(out / "images"))) == (1, {"saved": 5}, 4)
+    assert api.stats(jobs=False)["calls"] == calls

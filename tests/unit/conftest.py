@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batch.intake import fold_name
-from batch.ledger.stage import Stage
+from batch.core.models import Payload
+from batch.core.parameters import EXTENSIONS, PARAMETERS
+from batch.ledger.ledger import Ledger
+from batch.ledger.staging import Stage
 from batch.ledger.states import Event, State
-from batch.ledger.store import Ledger
-from batch.model import Payload
-from batch.parameters import EXTENSIONS, PARAMETERS
+from batch.manifest.naming import fold_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +56,8 @@ class Book:
 
     def stage(self, payloads: Sequence[Payload]) -> Stage:
         """Stage payloads as the intake would."""
-        stage = Stage(self.ledger.connection)
-        with stage.filling():
-            stage.add(payloads, fold_name)
+        stage = Stage(self.ledger)
+        stage.fill(payloads, fold_name)
         return stage
 
     def adopt(
@@ -68,13 +67,14 @@ class Book:
         retry_failed: bool = False,
         columns: Sequence[str] = ("id",),
         only: Sequence[str] = (),
+        pay_again: bool = False,
     ) -> None:
         """Make payloads the manifest."""
         stage = self.stage(payloads)
         if only:
             stage.select(only)
         with self.ledger.atomic():
-            stage.adopt(self.ledger, columns, merge=merge, retry_failed=retry_failed)
+            stage.adopt(columns, merge=merge, retry_failed=retry_failed, pay_again=pay_again)
 
     def job(self, row_id: str) -> int:
         """Return the job of a row."""
@@ -94,16 +94,20 @@ class Book:
         with self.ledger.atomic():
             for number, (event, given) in enumerate(way, 1):
                 told = {
-                    name: value.format(job=job) if name == "request_id" else value
+                    name: self._new_id(value.format(job=job)) if name == "request_id" else value
                     for name, value in given.items()
                 }
-                self.ledger.move(job, event, **(told | (facts if number == len(way) else {})))
+                self.ledger.transition(job, event, **(told | (facts if number == len(way) else {})))
         return job
+
+    def _new_id(self, request_id: str) -> str:
+        """Return a request id that no attempt of before was accepted with."""
+        return f"{request_id}-again" if self.ledger.holds(request_id) else request_id
 
     def move(self, row_id: str, event: Event, **facts: Any) -> State:
         """Move a row's job by one event."""
         with self.ledger.atomic():
-            return self.ledger.move(self.job(row_id), event, **facts)
+            return self.ledger.transition(self.job(row_id), event, **facts)
 
     def keep(self, row_id: str, output: str | None = None) -> None:
         """Write down that a row's picture lies on disk."""
@@ -120,6 +124,11 @@ class Book:
         }
 
 
+@pytest.fixture(autouse=True)
+def on_a_quick_machine(no_syncing: None) -> None:
+    """Spend no time on what these tests are not about."""
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock at a fixed time."""
@@ -129,7 +138,7 @@ def clock() -> Clock:
 @pytest.fixture
 def book(tmp_path: Path, clock: Clock) -> Iterator[Book]:
     """A fresh ledger of a real service."""
-    with Ledger.create_or_open(tmp_path / "ledger.sqlite", service="h with key 1", clock=clock) as ledger:
+    with Ledger.create_or_open(tmp_path / "ledger.sqlite", clock=clock) as ledger:
         ledger.run_id = "run-1"
         yield Book(ledger, clock)
 

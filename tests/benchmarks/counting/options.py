@@ -32,7 +32,7 @@ class Options:
     seconds since the first call that counts; empty: no limit. `windows` are fixed on a grid from the first call that
     counts ("grid"), fixed from the first call after the last one closed ("reopening"), or "sliding". `counts_gets`
     counts all calls, else submits alone. `header` names the reset in a 429. The service's clock, in Date and in the
-    header, goes `skew_s` ahead. With `most_in_flight` a submit beyond it is a 429 without a header. `told_times` lets
+    header, goes `skew_s` ahead. With `most_in_flight` a submit beyond it is a 429 without a header. `reported_times` lets
     a status answer carry the times of a finished job. A record is gone `record_s` after its submit.
     """
 
@@ -47,7 +47,7 @@ class Options:
     header: bool = True
     skew_s: float = 0.0
     most_in_flight: int | None = None
-    told_times: bool = True
+    reported_times: bool = True
     record_s: float = 3600.0
 
     def to_json(self) -> str:

@@ -1,6 +1,6 @@
 """The service's answers and what it counts; knows no sockets. A job is done when its time is over: nothing is timed.
 
-Shapes are those of API.md and of batch/local: submit, status, result, output file, credits, history by id.
+Shapes are those of the service and of batch/server: submit, status, result, output file, credits, history by id.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Job:
     image_format: str
     accepted_at: float
     done_at: float
+    seed: int
     seen_at: float | None = None
     fetched_at: float | None = None
     polls: int = 0
@@ -141,7 +142,9 @@ class Service:
             self.limit.refused(now)
             return self._throttle(None)
         index = int(body["prompt"].rpartition(" ")[2])
-        job = Job(index, body.get("image_format", "webp"), now, now + self.options.job_s(index))
+        job = Job(
+            index, body.get("image_format", "webp"), now, now + self.options.job_s(index), body.get("seed", 1)
+        )
         heapq.heappush(self._running, job.done_at)
         request_id = f"{len(self.jobs):08d}-counted"
         self.jobs.append(job)
@@ -183,7 +186,7 @@ class Service:
 
     def _metrics(self, job: Job) -> dict[str, float]:
         metrics = {"cost": PRICE, "remaining_credits": CREDITS, "retry_count": 0}
-        if self.options.told_times:
+        if self.options.reported_times:
             took = round(job.done_at - job.accepted_at, 4)
             metrics |= {"inference_time": took, "queue_time": 0.0, "total_time": took}
         return metrics
@@ -193,7 +196,7 @@ class Service:
         url = f"{self.base}/outputs/{name}"
         content_type, data = self._files[PLACES[job.image_format]]
         image = {"url": url, "content_type": content_type, "file_name": name, "file_size": len(data)}
-        return {"output": url, "images": [image], "seed": 1}
+        return {"output": url, "images": [image], "seed": job.seed}
 
     def _history(self, request_id: str) -> Answer:
         if not request_id:

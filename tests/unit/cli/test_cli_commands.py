@@ -1,6 +1,8 @@
 """The commands that send nothing, and what they say."""
 
 import json
+import os
+import shlex
 
 import pytest
 import support
@@ -99,7 +101,7 @@ def test_status_tells_people_and_machines(hosted, command, pairs, tmp_path):
     assert list(json.loads(told)) == [
         "rows", "saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
         "saved_by_resume_usd", "simulated", "started_at", "ended_at", "seconds", "rows_per_minute", "status_calls",
-        "http_429", "exit_code", "top_errors",
+        "http_429", "exit_code", "top_errors", "moved", "changed",
     ]  # fmt: skip
     code, told, _ = command("status", out)
     assert code == 0
@@ -114,6 +116,34 @@ def test_a_run_says_how_it_ended_and_what_to_do(hosted, command, pairs, tmp_path
     assert told.startswith("2 saved, 1 failed; $0.06 spent")
     assert f"texbatch retry {out}" in why
     assert "blocked" in why
+
+
+def test_a_command_in_a_message_is_one_that_a_shell_takes(hosted, command, pairs, tmp_path):
+    out = tmp_path / "spring & summer"
+    hosted.settings(blocked_words=["oak 1"])
+    why = command("run", pairs, "--out", out)[2]
+    (line,) = [line for line in why.splitlines() if "texbatch retry" in line]
+    assert shlex.split(line.partition("then: ")[2]) == ["texbatch", "retry", str(out)]
+    odd = pairs.rename(tmp_path / "my pairs.csv")
+    odd.write_text(odd.read_text().replace("image_1", "image1"))
+    told = command("doctor", odd)[1]
+    assert f"texbatch validate '{odd}'" in told
+
+
+def test_a_refused_run_counts_the_problems_and_not_the_warnings(hosted, command, tmp_path):
+    (line,) = rows(1)
+    path = write_csv(tmp_path / "p.csv", [line | {"seed": "many", "sed": "7"}])
+    assert "1 problem; nothing would be sent." in command("validate", path)[1]
+    code, _, why = command("run", path, "--out", tmp_path / "out")
+    assert (code, "p.csv:1:sed: warning:" in why) == (2, True)
+    assert "1 problem; nothing was sent." in why
+
+
+def test_a_job_file_whose_manifest_is_misspelt_says_so(command, tmp_path, pairs):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"manifst: {pairs.name}\nout: out\n")
+    code, _, why = command("run", job)
+    assert (code, "Did you mean manifest?" in why, "--out is missing" in why) == (2, True, False)
 
 
 def test_a_missing_picture_is_told_with_its_row(hosted, command, tmp_path):
@@ -140,7 +170,64 @@ def test_an_encoding_for_a_file_that_tells_its_own_is_refused(command, tmp_path,
     code, _, told = command(first, tmp_path / name, "--encoding", "cp1252", *out, *others)
     assert code == 2
     assert (
-        f"{name}: --encoding cp1252: a .{name.lower().split('.')[1]} file tells its own encoding. Leave"
+        f"{name}: --encoding cp1252: a .{name.lower().split('.')[1]} file knows its own encoding. Leave"
         in told
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "pairs.csv", "--out", "LONG", "--dry-run"), ("plan", "pairs.csv", "--out", "LONG"), ("status", "LONG"),
+        ("retry", "LONG"), ("report", "LONG"), ("resolve", "LONG"), ("restore", "LONG"), ("restore", "out", "--from", "LONG"),
+        ("doctor", "--out", "LONG"), ("validate", "LONG.csv"), ("run", "LONG.yaml", "--out", "out"),
+        ("run", "job.yaml", "--out", "out"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_path_that_the_system_refuses_is_wrong_usage(command, pairs, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.yaml").write_text(f"manifest: {'a' * 300}.csv\n")
+    code, _, why = command(*(word.replace("LONG", "a" * 300) for word in words))
+    assert (code, "File name too long" in why) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("retry",), ("report",), ("plan", "pairs.csv", "--out"), ("doctor", "--out")]
+)
+def test_a_folder_that_may_not_be_entered_is_wrong_usage(command, pairs, tmp_path, monkeypatch, words):
+    """As `chmod a-x` makes one; root may enter it all the same, so the system's word is set here."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    stat = os.stat
+
+    def refusing(path, **options):
+        if str(path).startswith(("out/", str(tmp_path / "out/"))):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    code, _, why = command(*words, "out")
+    assert (code, "'out' cannot be looked up (Permission denied)" in why) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "out", ["s3://bucket/x", "gs://bucket", "file:///tmp/out", "https://example.com/out"]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run MANIFEST --local --out OUT", "run MANIFEST --local -n --out OUT", "plan MANIFEST --out OUT", "run JOB",
+        "doctor --out OUT", "status OUT", "status OUT --watch", "report OUT", "resolve OUT", "restore OUT", "retry OUT",
+    ],
+)  # fmt: skip
+def test_an_output_folder_that_is_a_url_is_refused(command, pairs, tmp_path, monkeypatch, words, out):
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "job.yaml"
+    job.write_text(f"manifest: {pairs}\nout: {out}\nlocal: true\n", encoding="utf-8")
+    given = {"MANIFEST": pairs, "JOB": job, "OUT": out}
+    before = sorted(tmp_path.iterdir())
+    code, _, why = command(*(given.get(word, word) for word in words.split()))
+    assert (code, "is a URL" in why, "Give the path of a folder" in why) == (2, True, True)
+    assert sorted(tmp_path.iterdir()) == before

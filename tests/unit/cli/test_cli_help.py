@@ -11,9 +11,10 @@ import click
 import pytest
 
 from batch.cli.commands import texbatch
-from batch.cli.reference import WIDTH
+from batch.cli.reference import HELP_WIDTH
+from batch.manifest.manifest import READERS
 
-PAGE = (Path(__file__).parents[3] / "batch" / "COMMANDS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "batch" / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
 PAGES = dict(re.findall(r"## (texbatch[^\n]*)\n\n```text\n(.*?)\n```", PAGE, re.DOTALL))
 OPTIONS = [
     pytest.param(command, option, id=f"{name} {option.opts[0]}")
@@ -26,7 +27,7 @@ OPTIONS = [
 @pytest.mark.parametrize("title", PAGES)
 def test_help_says_what_the_page_says(command, title, monkeypatch):
     """At the same width; a terminal's last two columns stay free."""
-    monkeypatch.setenv("COLUMNS", str(WIDTH + 2))
+    monkeypatch.setenv("COLUMNS", str(HELP_WIDTH + 2))
     for flag in ("--help", "-h"):
         code, told, _ = command(*title.split()[1:], flag)
         assert (code, told) == (0, PAGES[title] + "\n")
@@ -85,3 +86,8 @@ def test_a_shell_is_told_what_fits(typed, offered):
         [sys.executable, "-m", "batch"], env=env, capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines() == [offered], done.stderr
+
+
+def test_every_format_of_a_manifest_is_named():
+    named = set(re.findall(r"\.[a-z]+", PAGES["texbatch run"]))
+    assert READERS.keys() - {".yml"} <= named  # the other spelling of .yaml

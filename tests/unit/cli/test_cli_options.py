@@ -5,15 +5,15 @@ import support
 from support import rows, write_csv
 
 from batch.cli.commands import texbatch
-from batch.config import JOB_TIMEOUT_S, RETRIES, Rate
-from batch.parameters import BY_NAME
-from batch.runner import Finished
+from batch.core.config import JOB_TIMEOUT_S, RETRIES, Rate
+from batch.core.parameters import BY_NAME
+from batch.execution.runner import RunResult
 
 SETTINGS = {
     "--retry-failed": (None, "retry_failed", True),
     "--concurrency": ("3", "concurrency", 3),
     "--rate": ("50/1m", "rate", Rate(50, 60.0)),
-    "--yes": (None, "yes", True),
+    "--yes": (None, "yes_to_edits", True),
     "--retries": ("7", "retries", 7),
     "--job-timeout": ("90s", "job_timeout_s", 90.0),
     "--max-cost": ("12.50", "max_cost", 12_500_000),
@@ -43,7 +43,7 @@ PARAMETERS = {
 }
 OTHERS = {
     "--out", "--local", "--api-key-file", "--progress", "--log-format", "--metrics-file", "--quiet", "--verbose",
-    "--dry-run", "--help",
+    "--dry-run", "--help", "--same-account",
 }  # fmt: skip
 """Each has tests of its own."""  # fmt: skip
 
@@ -57,13 +57,13 @@ class Caught:
             ("saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
              "saved_by_resume_usd", "simulated"), 0,
         )  # fmt: skip
-        return Finished(0, figures | {"top_errors": []}, plan=None)
+        return RunResult(0, figures | {"top_errors": []}, plan=None)
 
 
 @pytest.fixture
 def caught(monkeypatch):
     catch = Caught()
-    monkeypatch.setattr("batch.runner.run", catch)
+    monkeypatch.setattr("batch.execution.runner.run", catch)
     monkeypatch.setenv("SEGMIND_API_KEY", "SG_key")
     return catch
 
@@ -326,7 +326,7 @@ def test_an_error_of_our_own_is_exit_code_70_with_its_traceback(command, pairs, 
     def broken(*_, **__):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("batch.runner.run", broken)
+    monkeypatch.setattr("batch.execution.runner.run", broken)
     code, _, why = command("run", pairs, "--out", "out")
     assert code == 70
     assert "ZeroDivisionError: ours" in why

@@ -2,14 +2,15 @@
 
 import io
 import sys
+from contextlib import closing
 
 import pytest
 
-from batch.cli import progress as shown
+from batch.cli import console
+from batch.cli.console import ProgressLine
 from batch.cli.log import Log
-from batch.cli.progress import ProgressLine
-from batch.forecast import Forecast
-from batch.tally import Progress
+from batch.execution.progress import Progress
+from batch.pacing.forecast import Forecast
 
 HALF = Progress(
     total=200, saved=97, failed=2, unknown=1, in_flight=12, spent=2_910_000, price=30_000, resumed=600_000
@@ -21,7 +22,7 @@ FIRST = Progress(total=200, saved=3, in_flight=12, price=30_000, expected=Foreca
 def clock(monkeypatch):
     """A monotonic clock that is moved by hand."""
     now = [1000.0]
-    monkeypatch.setattr(shown.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -32,9 +33,10 @@ def lines():
 
 @pytest.fixture
 def log(lines):
-    log = Log()
-    log.write = lines.append
-    return log
+    with closing(Log()) as log:
+        log.configure()
+        log.write = lines.append
+        yield log
 
 
 class Terminal(io.StringIO):
@@ -43,10 +45,10 @@ class Terminal(io.StringIO):
 
 
 def test_a_log_gets_one_line_a_minute_with_all_figures(clock, log, lines):
-    with ProgressLine("log", log) as line:
+    with closing(ProgressLine("log", log)) as line:
         for _ in range(240):
             clock[0] += 0.5
-            line.hear(HALF)
+            line.on_progress(HALF)
     assert lines == [
         "100/200 done, 2 failed, 1 unknown, 12 in flight, spent $2.91, at risk $0.39, saved $0.60, 100.0/min, 1 min left",
         "100/200 done, 2 failed, 1 unknown, 12 in flight, spent $2.91, at risk $0.39, saved $0.60, 50.0/min, 2 min left",
@@ -54,9 +56,9 @@ def test_a_log_gets_one_line_a_minute_with_all_figures(clock, log, lines):
 
 
 def test_until_eight_jobs_have_ended_the_time_left_is_what_the_plan_expects(clock, log, lines):
-    with ProgressLine("log", log) as line:
+    with closing(ProgressLine("log", log)) as line:
         clock[0] += 60
-        line.hear(FIRST)
+        line.on_progress(FIRST)
     assert lines[0].endswith("1 min 50 s … 4 min 0 s in all")
 
 
@@ -71,18 +73,18 @@ def test_until_eight_jobs_have_ended_the_time_left_is_what_the_plan_expects(cloc
 def test_a_bar_shows_the_same_figures_with_rate_and_time_left(monkeypatch, log, moment, told):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with ProgressLine("auto", log) as line:
-        line.hear(moment)
+    with closing(ProgressLine("auto", log)) as line:
+        line.on_progress(moment)
     seen = terminal.getvalue()
     assert f"{moment.ended}/200 [" in seen
     assert told in seen
-    assert "picture" in seen  # the rate's unit
+    assert "image" in seen  # the rate's unit
 
 
 def test_a_simulated_run_says_that_its_money_is_none(clock, log, lines):
-    with ProgressLine("log", log) as line:
+    with closing(ProgressLine("log", log)) as line:
         clock[0] += 60
-        line.hear(Progress(total=4, saved=2, spent=60_000, simulated=True))
+        line.on_progress(Progress(total=4, saved=2, spent=60_000, simulated=True))
     assert "spent $0.06 (simulated)" in lines[0]
 
 
@@ -91,7 +93,7 @@ def test_quiet_shows_nothing_of_it(monkeypatch, clock, log, lines, style):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     log.configure("text", quiet=True, verbose=False)
-    with ProgressLine(style, log) as line:
+    with closing(ProgressLine(style, log)) as line:
         clock[0] += 600
-        line.hear(HALF)
+        line.on_progress(HALF)
     assert (lines, terminal.getvalue()) == ([], "")

@@ -11,10 +11,10 @@ from unicodedata import east_asian_width
 import pytest
 import support
 
-from batch.cli import watch as watching
-from batch.cli.watch import GONE_S, watch
-from batch.folder import OutputFolder
+from batch.cli import status_screen
+from batch.cli.status_screen import GONE_S, watch
 from batch.ledger.states import State
+from batch.output.folder import OutputFolder
 
 STARTED = 1_800_000_000.0
 ENDS = "UPDATE runs SET ended_at=?, exit_code=?"
@@ -22,7 +22,7 @@ ENDS = "UPDATE runs SET ended_at=?, exit_code=?"
 
 @pytest.fixture
 def running(book, payload, clock):
-    """A run that began a minute ago in the folder of `book`, by this process: one picture saved, one job failed."""
+    """A run that began a minute ago in the folder of `book`, by this process: one image saved, one job failed."""
     book.adopt(*(payload(name, prompt=name) for name in ("a", "b", "c", "d", "e")))
     clock.now = STARTED + 60
     with book.ledger.atomic() as connection:
@@ -42,9 +42,9 @@ def shown(running, capsys, monkeypatch, clock):
 
     def look(*meanwhile):
         steps = list(meanwhile)
-        monkeypatch.setattr(watching.time, "sleep", lambda _: steps.pop(0)())
-        read = watching.Ledger.read
-        monkeypatch.setattr(watching.Ledger, "read", lambda path: read(path, clock=clock))
+        monkeypatch.setattr(status_screen.time, "sleep", lambda _: steps.pop(0)())
+        read = status_screen.Ledger.read
+        monkeypatch.setattr(status_screen.Ledger, "read", lambda path: read(path, clock=clock))
         watch(OutputFolder(running.ledger.path.parent))
         assert not steps
         return capsys.readouterr().out
@@ -58,10 +58,10 @@ def shown_of(capsys, monkeypatch, clock):
 
     def look(folder, *meanwhile):
         steps = list(meanwhile)
-        monkeypatch.setattr(watching.time, "sleep", lambda _: steps.pop(0)())
-        monkeypatch.setattr(watching, "PLAIN_EVERY_S", 0.0)
-        read = watching.Ledger.read
-        monkeypatch.setattr(watching.Ledger, "read", lambda path: read(path, clock=clock))
+        monkeypatch.setattr(status_screen.time, "sleep", lambda _: steps.pop(0)())
+        monkeypatch.setattr(status_screen, "PLAIN_EVERY_S", 0.0)
+        read = status_screen.Ledger.read
+        monkeypatch.setattr(status_screen.Ledger, "read", lambda path: read(path, clock=clock))
         watch(folder)
         assert not steps
         return capsys.readouterr().out
@@ -87,8 +87,8 @@ def test_rows_pace_money_and_errors_are_shown(running, shown):
     assert "1 of 5 saved (20%)" in told
     assert "rows   pending 3   failed 1" in told
     assert "jobs   planned 2   sending 0   accepted 1   completed 0" in told
-    assert "1.0 pictures a minute   3 left, about 3 min 0 s" in told
-    assert "$0.03 spent   $0.03 paid or perhaps paid, no picture yet" in told
+    assert "1.0 images a minute   3 left, about 3 min 0 s" in told
+    assert "$0.03 spent   $0.03 paid or perhaps paid, no image yet" in told
     assert re.search(r"last errors\n  \d\d:\d\d:\d\d  c  failed: blocked", told)
 
 
@@ -134,7 +134,7 @@ def test_watch_is_for_people(command, running):
     assert "give one of them" in why
 
 
-def test_a_terminal_sees_one_picture_drawn_anew_until_the_run_ends(running, tmp_path):
+def test_a_terminal_sees_one_screen_updated_until_the_run_ends(running, tmp_path):
     """On a real terminal of 80 columns, beside a run that goes on."""
     now = time.time()
     with running.ledger.atomic() as connection:
@@ -194,9 +194,11 @@ def test_the_real_command_waits_for_the_lock(book, payload):
     """Beside a process that holds the folder, without a line in the ledger."""
     folder = OutputFolder(book.ledger.path.parent)
     book.adopt(payload("a"))
-    with support.Command("status", folder.path, "--watch", env=os.environ) as watched:
-        with folder.hold():
+    with ExitStack() as run:
+        run.enter_context(folder.hold())
+        with support.Command("status", folder.path, "--watch", env=os.environ) as watched:
             assert watched.hears("held by a run")
             assert watched.running
-        assert watched.end() == 0
+            run.close()
+            assert watched.end() == 0
     assert "never run" in watched.output

@@ -1,0 +1,20 @@
+"""What a ledger remembers beside rows, jobs and events: the names in its table `meta`, each with one text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Meta(StrEnum):
+    """A name in the table `meta`. The values are in the ledgers of today: they never change."""
+
+    SERVICE = "service"  # the host whose folder it is; LOCAL_SERVICE for the local one
+    COLUMNS = "columns"  # the manifest's columns, a JSON list
+    NAME = "name"  # the template of the output names, where one was given
+    IGNORE_URL_QUERY = "ignore_url_query"  # 1 or 0
+    FINGERPRINT = "imprint"  # of the manifest adopted last
+    PILOT = "pilot"  # the jobs of the pilot, a JSON list
+    OBSERVATIONS = "learned"  # what runs learned about the service, JSON
+    SEARCHED = "searched"  # a digest of the foreign files that were searched for missing images
+    LOSS = "lost"  # what the ledger lost at its end, JSON
+    SEALED = "sealed"  # the clean-close marker: the file's modification time, ns

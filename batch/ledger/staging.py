@@ -1,0 +1,624 @@
+"""A manifest on its way into the ledger: staged, compared with what is known, then adopted in one transaction.
+
+The staged rows live in a temporary table, which SQLite spills to disk, so a manifest of any length needs no
+memory of ours. What a row asks for goes straight to the ledger's jobs, so that it is written once and adopting is quick:
+a planned job that no row of the ledger wants is neither sent nor counted. Nothing else of the ledger
+changes before `adopt`. A ledger that is only read (`writable=False`) is not written at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import sqlite3
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from batch.core.links import unsigned
+from batch.core.models import CONTENT_PREFIX, Problem, key_and_json, payload_key, texts_json
+from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
+from batch.ledger import integrity, runs
+from batch.ledger.input_cache import LOOKING
+from batch.ledger.matching import ASKED, WorkMatcher, separate_twins
+from batch.ledger.meta import Meta
+from batch.ledger.states import AT_RISK, State, paid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from batch.core.models import Payload
+    from batch.core.parameters import Scalar
+    from batch.ledger.ledger import Ledger
+
+
+ROWS_A_PAGE = 1000  # rows in memory at a time
+
+_CREATE = """
+CREATE TEMP TABLE staged (
+    position   INTEGER PRIMARY KEY,
+    number     INTEGER NOT NULL,
+    id         TEXT    NOT NULL,
+    derived    INTEGER NOT NULL,
+    output     TEXT    NOT NULL,
+    folded     TEXT    NOT NULL,
+    asked_key  TEXT    NOT NULL,
+    job        INTEGER,                       -- NULL: the ledger has none for it, and is not ours to write …
+    key        TEXT,                          -- … so this identifies the work
+    files      TEXT    NOT NULL,
+    cells      TEXT    NOT NULL,
+    has_query  INTEGER NOT NULL,              -- a URL of it has a query
+    stem       TEXT,                          -- its key without any query, where it has a URL
+    links      TEXT,                          -- the URLs whose queries are ignored, without their signatures
+    long_id    TEXT,
+    selected   INTEGER NOT NULL DEFAULT 1,
+    other_query INTEGER NOT NULL DEFAULT 0    -- perhaps the image of a paid row under another signature
+)
+"""
+
+_COLUMNS = (
+    "number, id, derived, output, folded, asked_key, job, key, files, cells, has_query, stem, links, long_id"
+)
+
+_INSERT = (
+    f"INSERT INTO staged ({_COLUMNS}) "
+    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10,?11,?12,?13,?14)"
+)
+
+_INSERT_FIRST = (  # both tables were empty: the row's number is its job's
+    f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"
+)
+
+_WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
+
+_WORK = (  # a link may have been signed again since the job was planned, or since it failed
+    "INSERT INTO jobs (payload_key, parameters) VALUES (?,?) ON CONFLICT (payload_key) "
+    "DO UPDATE SET parameters=excluded.parameters "
+    "WHERE parameters <> excluded.parameters AND state IN ('planned', 'failed', 'expired')"
+)
+
+_INDEXES_OF_JOBS = (
+    "SELECT name, sql FROM sqlite_master WHERE type='index' AND tbl_name='jobs' AND sql IS NOT NULL"
+)
+
+MOST_CONTENTS = 4
+"""Contents of one file that are tried when it is gone."""
+
+_ASKED = "CASE WHEN rows.job = {0}.job THEN rows.asked_key ELSE {0}.asked_key END"
+"""A row that comes back from a report names the seed that was drawn; what it asked for is still a seed of -1."""
+
+
+class Differences(NamedTuple):
+    """How staged rows differ from the manifest adopted last.
+
+    `rereads` are (row number, id) of rows that stay as an earlier version read them and were not listed yet; `gone` of the
+    `whole` rows of that manifest are not staged.
+    """
+
+    rereads: Sequence[tuple[int, str]] = ()
+    gone: int = 0
+    whole: int = 0
+
+
+class Stage:
+    """The staged manifest on one connection; a second Stage on it replaces the first.
+
+    `merge` says that its rows are some of the manifest that was adopted last. `retry_failed` and `pay_again` say which
+    known work will be sent once more: only a row that is not may miss its files.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        ignore_url_query: bool = False,
+        writable: bool = True,
+        merge: bool = False,
+        retry_failed: bool = False,
+        pay_again: bool = False,
+    ) -> None:
+        self.ledger = ledger
+        connection = self._connection = ledger.connection
+        self._merge = merge
+        self._retry_failed, self._pay_again = retry_failed, pay_again
+        self.ignores_url_query = ignore_url_query
+        self._keyed = partial(key_and_json, ignore_url_query=ignore_url_query)
+        self._writable = writable
+        self._places = itertools.count(1)
+        base, self._knows_rows = connection.execute(
+            "SELECT (SELECT coalesce(max(job), 0) FROM jobs), EXISTS (SELECT 1 FROM rows)"
+        ).fetchone()
+        self._first = writable and base == 0
+        self._matcher: WorkMatcher | None = None
+        if self._knows_rows:  # else no work can be known under another name
+            self._matcher = WorkMatcher(
+                connection, base, ignore_url_query=ignore_url_query, writable=writable, merge=merge
+            )
+        self._long_ids = self._collapsing = self._knows_inputs = False
+        self._fold: Callable[[str], str] = str
+        for table in ("staged", "inputs", "rereads", "aliases", "looking"):
+            connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        connection.execute(_CREATE)
+        connection.execute("CREATE TEMP TABLE rereads (number INTEGER PRIMARY KEY)")
+        connection.execute(LOOKING)
+
+    def fill(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> int:
+        """Take in rows in manifest order, in one transaction; return how many.
+
+        `fold` makes names equal that a file system may hold to be equal. A seed of -1 is drawn here, the same one as before
+        where the row is unchanged: so every body differs from every other, and a second run finds the work of the first.
+        """
+        execute, self._fold = self._connection.execute, fold
+        execute("SAVEPOINT filling")
+        try:
+            # Keys come in no order, so each would touch another page of an index. Past a few hundred thousand the pages do
+            # not fit in memory any more, and every insert reads and writes one. Sorting them once afterwards has no such
+            # end: a first run goes without the indexes of `jobs` until its rows are in.
+            indexes = execute(_INDEXES_OF_JOBS).fetchall() if self._first else []
+            for index in indexes:
+                execute(f"DROP INDEX {index['name']}")
+            waiting, rows = iter(payloads), 0
+            while page := list(itertools.islice(waiting, ROWS_A_PAGE)):
+                rows += len(page)
+                work: list[tuple[str, str]] = []
+                staged = [self._staged(payload, work) for payload in page]
+                if self._writable:
+                    self._connection.executemany(_WORK_OF_FIRST if self._first else _WORK, work)
+                self._connection.executemany(_INSERT_FIRST if self._first else _INSERT, staged)
+            for index in indexes:
+                try:
+                    execute(index["sql"])
+                except sqlite3.IntegrityError:  # rows that want the same work
+                    self._merge_twins()
+                    execute(index["sql"])
+            execute("CREATE INDEX temp.staged_id ON staged (id)")
+            execute("CREATE INDEX temp.staged_folded ON staged (folded)")
+            if self._long_ids:
+                separate_twins(self._connection, fold)
+            if self._matcher is not None:
+                self._matcher.match(fold)
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                execute("ROLLBACK TO filling")
+                execute("RELEASE filling")
+            raise
+        execute("RELEASE filling")
+        return rows
+
+    def _staged(self, payload: Payload, work: list[tuple[str, str]]) -> tuple[object, ...]:
+        """Return a row of `staged`; append its key and parameters to `work`."""
+        parameters = payload.parameters
+        asked_key, text = self._keyed(parameters)
+        key = asked_key
+        if parameters["seed"] == RANDOM_SEED:
+            key, text = self._with_drawn_seed(payload, asked_key)
+        work.append((key, text))
+        urls = [
+            url
+            for name in URL_PARAMETERS
+            if (url := str(parameters[name])) and not url.startswith(CONTENT_PREFIX)
+        ]
+        has_query, stem, links = self._linked(parameters, urls, asked_key) if urls else (False, None, None)
+        self._long_ids = self._long_ids or bool(payload.long_id)
+        return (
+            payload.number,
+            payload.id,
+            payload.derived_id,
+            payload.output,
+            self._fold(payload.output),
+            asked_key,
+            next(self._places) if self._first else key,
+            None if self._writable else key,
+            texts_json({content: str(path) for content, path in payload.files.items()})
+            if self._writable
+            else "",
+            texts_json(payload.cells) if self._writable or stem else "",
+            has_query,
+            stem,
+            links,
+            payload.long_id or None,
+        )
+
+    def _linked(
+        self, parameters: Mapping[str, Scalar], urls: Sequence[str], asked_key: str
+    ) -> tuple[bool, str | None, str | None]:
+        """Return whether a URL has a query, the key without any, and the URLs whose queries are ignored."""
+        if not any("?" in url for url in urls):
+            return False, asked_key, None
+        if not self.ignores_url_query:
+            if not self._knows_rows:  # then there is nothing to compare it with
+                return True, None, None
+            return True, payload_key(parameters, ignore_url_query=True), None
+        self._collapsing = True
+        return True, asked_key, "\n".join(map(unsigned, urls))
+
+    def _with_drawn_seed(self, payload: Payload, asked_key: str) -> tuple[str, str]:
+        """Return key and parameters of a row that asks for any seed: with the seed that it was given before, or a new one."""
+        if self._knows_rows:
+            before = self._connection.execute(
+                f"SELECT j.payload_key, j.parameters FROM {ASKED} r JOIN jobs j USING (job) "
+                "WHERE r.id=? AND r.asked_key=? ORDER BY r.past LIMIT 1",
+                (payload.id, asked_key),
+            ).fetchone()
+            if before is not None:
+                seed = json.loads(before["parameters"])["seed"]  # with the links of now
+                return before["payload_key"], self._keyed({**payload.parameters, "seed": seed})[1]
+        return self._keyed({**payload.parameters, "seed": secrets.randbelow(MAX_SEED + 1)})
+
+    def _merge_twins(self) -> None:
+        """Let rows that want the same work share the first one's job."""
+        execute = self._connection.execute
+        execute(
+            "CREATE TEMP TABLE twins AS SELECT job, first FROM "
+            "(SELECT job, min(job) OVER (PARTITION BY payload_key) AS first FROM jobs) WHERE job <> first"
+        )
+        execute("UPDATE staged SET job=t.first FROM twins t WHERE t.job = staged.job")
+        execute("DELETE FROM jobs WHERE job IN (SELECT job FROM twins)")
+        execute("DROP TABLE temp.twins")
+
+    def problems(self, file: str) -> Iterator[Problem]:
+        """Yield a problem for each row that repeats an earlier row's id or output name.
+
+        And a warning for each that gets the image of another only because queries are ignored.
+        """
+        for row in self._connection.execute(
+            "SELECT s.number, s.id, s.derived, f.first FROM staged s JOIN "
+            "(SELECT id, min(number) AS first FROM staged GROUP BY id HAVING count(*) > 1) f USING (id) "
+            "WHERE s.number > f.first ORDER BY s.number"
+        ):
+            if row["derived"]:
+                yield Problem(file, row["number"], None, f"is the same as row {row['first']}.",
+                              "Delete one of them, or give both an id.")  # fmt: skip
+            else:
+                yield Problem(file, row["number"], "id", f"{row['id']!r} is already the id of row {row['first']}.",
+                              "Give each row an id of its own.")  # fmt: skip
+        for row in self._connection.execute(
+            "SELECT s.number, s.output, o.number AS other, o.output AS taken FROM staged s JOIN "
+            "(SELECT folded, min(number) AS first FROM staged GROUP BY folded HAVING count(*) > 1) f USING (folded) "
+            "JOIN staged o ON o.number = f.first WHERE s.number > f.first AND s.id <> o.id ORDER BY s.number"
+        ):
+            same = row["output"] == row["taken"]
+            reason = "the same" if same else f"but for upper and lower case the same ({row['taken']!r})"
+            yield Problem(file, row["number"], "id", f"its output name {row['output']!r} is {reason} as row "
+                          f"{row['other']}'s.", "Change an id, or --name.")  # fmt: skip
+
+        if not self._collapsing:
+            return
+        for row in self._connection.execute(
+            "SELECT s.number, s.id, o.number AS first, o.id AS other FROM staged s JOIN "
+            "(SELECT coalesce(job, key) AS work, min(position) AS place FROM staged WHERE links IS NOT NULL "
+            "GROUP BY coalesce(job, key) HAVING count(DISTINCT links) > 1) g ON g.work = coalesce(s.job, s.key) "
+            "JOIN staged o ON o.position = g.place WHERE s.links IS NOT NULL AND s.links <> o.links ORDER BY s.position"
+        ):
+            yield Problem(
+                file, row["number"], None,
+                f"{row['id']!r} differs from {row['other']!r} (row {row['first']}) only in the query of a URL, which "
+                "--ignore-url-query leaves out: both get one image, paid once.",
+                "If these are different images, run without --ignore-url-query.",
+                warning=True,
+            )  # fmt: skip
+
+    def select(self, ids: Collection[str]) -> list[str]:
+        """Select only these ids; return those that no row has."""
+        self._connection.execute("UPDATE staged SET selected=0")
+        return [
+            wanted
+            for wanted in ids
+            if self._connection.execute("UPDATE staged SET selected=1 WHERE id=?", (wanted,)).rowcount == 0
+        ]
+
+    def unknown_ids(self) -> Iterator[tuple[int, str]]:
+        """Yield (row number, id) of rows whose id the manifest that was adopted last does not have."""
+        for row in self._connection.execute(
+            "SELECT number, id FROM staged WHERE id NOT IN (SELECT id FROM rows WHERE position IS NOT NULL) "
+            "ORDER BY position"
+        ):
+            yield row["number"], row["id"]
+
+    def changed_at_risk(self) -> Iterator[tuple[int, str, str]]:
+        """Yield (row number, id, state) of selected rows that ask for other work while theirs may be at the service."""
+        states = ",".join(f"'{state}'" for state in AT_RISK)
+        for row in self._connection.execute(
+            "SELECT s.number, s.id, j.state FROM staged s JOIN rows r ON r.id = s.id JOIN jobs j ON j.job = r.job "
+            f"WHERE s.selected AND r.job IS NOT s.job AND r.asked_key <> s.asked_key AND j.state IN ({states}) "
+            "ORDER BY s.position"
+        ):
+            yield row["number"], row["id"], row["state"]
+
+    # -- what only the folder knows of a row --------------------------------------------------------------------------
+
+    def contents_of(self, path: str) -> list[str]:
+        """Return the contents that a file had when it was adopted, the likeliest first; empty for a file never seen."""
+        if not self._knows_rows:
+            return []
+        if not self._knows_inputs:
+            self._knows_inputs = True
+            self._connection.execute(
+                "CREATE TEMP TABLE inputs AS SELECT f.value AS path, f.key AS content, max(r.position IS NOT NULL) AS now, "
+                "max(r.row) AS entry FROM rows r, json_each(r.files) f GROUP BY f.value, f.key"
+            )
+            self._connection.execute("CREATE INDEX temp.inputs_path ON inputs (path)")
+        found = self._connection.execute(
+            "SELECT content FROM inputs WHERE path=? ORDER BY now DESC, entry DESC LIMIT ?",
+            (path, MOST_CONTENTS),
+        )
+        return [row["content"] for row in found]
+
+    def needs_no_sending(self, payload: Payload) -> bool:
+        """Return whether a row's work is known, and is neither sent for the first time nor once more."""
+        job = self._known(payload)
+        if job is None or job["state"] == State.PLANNED:
+            return False
+        if job["state"] not in {State.FAILED, State.EXPIRED}:
+            return True
+        return not self._retry_failed or (bool(job["paid"]) and not self._pay_again)
+
+    def has_paid(self, payload: Payload) -> bool:
+        """Return whether this very row's work was paid for in this folder, or perhaps was.
+
+        One without an id is known by its work: its id may have been made of what has changed since.
+        """
+        job = self._known(payload, own_only=not payload.derived_id)
+        return job is not None and bool(job["paid"])
+
+    def has_adopted(self, payload: Payload) -> bool:
+        """Return whether the folder has this row with this work."""
+        asked_key, _ = self._keyed(payload.parameters)
+        found = self._connection.execute(
+            "SELECT 1 FROM rows WHERE id=? AND asked_key=?", (payload.id, asked_key)
+        )
+        return found.fetchone() is not None
+
+    def _known(self, payload: Payload, *, own_only: bool = False) -> sqlite3.Row | None:
+        if self._matcher is None:
+            return None
+        asked_key, _ = self._keyed(payload.parameters)
+        return self._matcher.job_of(
+            payload.id,
+            asked_key,
+            own_only=own_only or payload.parameters["seed"] == RANDOM_SEED,
+            has_query=any("?" in str(payload.parameters[name]) for name in URL_PARAMETERS),
+        )
+
+    def keep_reading(self, payload: Payload) -> None:
+        """Note a row that stays as an earlier version read it."""
+        self._connection.execute("INSERT OR IGNORE INTO rereads VALUES (?)", (payload.number,))
+
+    def differences(self) -> Differences:
+        """Return how these rows differ from the manifest that was adopted last."""
+        if not self._knows_rows:
+            return Differences()
+        rereads = self._connection.execute(
+            "SELECT s.number, s.id FROM staged s JOIN rereads USING (number) "
+            "WHERE s.id NOT IN (SELECT id FROM kept_readings) ORDER BY s.position"
+        ).fetchall()
+        gone, whole = 0, 0
+        if not self._merge:
+            gone, whole = self._connection.execute(
+                "SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id)), count(*) "
+                "FROM rows r WHERE r.position IS NOT NULL"
+            ).fetchone()
+        return Differences([(row["number"], row["id"]) for row in rereads], gone, whole)
+
+    # -- what a run would do, and doing it -----------------------------------------------------------------------------
+
+    def check_changed(self, numbers: Iterable[int]) -> None:
+        """Refuse rows that seem to have changed since they were paid for only because the ledger is damaged.
+
+        `numbers` are those of staged rows. Raises FolderError.
+        """
+        for number in numbers:
+            self._connection.execute("CREATE INDEX IF NOT EXISTS temp.staged_number ON staged (number)")
+            row = self._connection.execute(
+                "SELECT s.id, s.asked_key AS wanted, r.asked_key AS asked, old.payload_key AS key, old.parameters "
+                "FROM staged s JOIN rows r ON r.id = s.id JOIN jobs old ON old.job = r.job WHERE s.number = ?",
+                (number,),
+            ).fetchone()
+            if row is None:
+                continue
+            parameters: dict[str, Scalar] = integrity.parsed(row["parameters"])
+            if integrity.differs(row["key"], parameters):
+                raise integrity.other_work(row["key"])
+            any_seed = {**parameters, "seed": RANDOM_SEED}
+            asked = row["asked"] != row["key"] and integrity.differs(row["asked"], any_seed)
+            if row["wanted"] == row["key"] or (asked and not integrity.differs(row["wanted"], any_seed)):
+                raise integrity.damaged(f"what row {row['id']!r} asked for is not what it was")
+
+    def adopt(
+        self,
+        columns: Sequence[str],
+        *,
+        merge: bool,
+        retry_failed: bool,
+        name: str | None = None,
+        pay_again: bool = False,
+    ) -> bool:
+        """Make the staged rows the ledger's own; runs inside `atomic`. Return whether all of them are what was asked for.
+
+        `columns` are the manifest's own columns, in order, and `name` the template of its output names. With `merge`
+        the rows replace those of the same id and the manifest stays what it was; without, they are the manifest from
+        now on, and rows that are no longer in it keep their history but leave the report. A row that was paid for and
+        asks for other work keeps what it has, unless it is selected and, where it may be the same image, `pay_again`
+        says so.
+        """
+        ledger, execute = self.ledger, self._connection.execute
+        held = self._knows_rows and self._keep_paid_work(pay_again=pay_again)
+        execute(  # a seed that was drawn for a row is used again when it asks for the same once more
+            "INSERT OR REPLACE INTO drawn SELECT r.id, r.asked_key, r.job FROM rows r JOIN staged s USING (id) "
+            "JOIN jobs j ON j.job = r.job WHERE s.job <> r.job AND j.payload_key <> r.asked_key"
+        )
+        execute("UPDATE rows SET selected=0 WHERE selected")
+        if merge:
+            self._connection.create_function("any_seed", 2, _any_seed, deterministic=True)
+            execute(  # a row that asked for any seed has what it asked for, whichever seed it is given
+                "UPDATE rows SET selected=s.selected, output=s.output, asked_key=CASE WHEN rows.asked_key "
+                "IN (any_seed(j.parameters, 0), any_seed(j.parameters, 1)) "
+                "OR (SELECT a.plain FROM aliases a WHERE a.key = rows.asked_key) = any_seed(j.parameters, 0) "
+                f"THEN rows.asked_key ELSE {_ASKED.format('s')} END, "
+                "files=s.files, cells=json_patch(rows.cells, s.cells), job=s.job "
+                "FROM staged s JOIN jobs j ON j.job = s.job WHERE s.id = rows.id"
+            )
+        else:
+            execute("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
+            execute(
+                "INSERT INTO rows (id, position, job, asked_key, output, cells, files, selected) "
+                "SELECT id, position, job, asked_key, output, cells, files, selected FROM staged WHERE true "
+                "ORDER BY position ON CONFLICT (id) DO UPDATE SET position=excluded.position, job=excluded.job, "
+                f"asked_key={_ASKED.format('excluded')}, output=excluded.output, "
+                "cells=excluded.cells, files=excluded.files, selected=excluded.selected"
+            )
+            ledger.set_meta(Meta.COLUMNS, json.dumps(list(columns), ensure_ascii=False))
+            if name is not None:
+                ledger.set_meta(Meta.NAME, name)
+            ledger.set_meta(Meta.IGNORE_URL_QUERY, str(int(self.ignores_url_query)))
+        execute("INSERT OR IGNORE INTO kept_readings SELECT s.id FROM staged s JOIN rereads USING (number)")
+        if retry_failed:
+            runs.requeue_failed(ledger, pay_again=pay_again)
+        return not held
+
+    def _keep_paid_work(self, *, pay_again: bool) -> bool:
+        """Let rows keep what was paid for where other work was not confirmed; return whether there are any."""
+        execute = self._connection.execute
+        marked = (
+            execute("SELECT 1 FROM staged WHERE other_query LIMIT 1").fetchone() is not None and not pay_again
+        )
+        if not marked and execute("SELECT 1 FROM staged WHERE NOT selected LIMIT 1").fetchone() is None:
+            return False
+        # A row keeps its job while the new one is only planned (nothing is lost by forgetting it), the old one was paid, and
+        # the row is left out by --only or waits for a yes.
+        kept = execute(
+            "UPDATE staged AS s SET job=r.job, asked_key=r.asked_key, output=r.output, files=r.files, other_query=0 "
+            "FROM rows r, jobs old, jobs new WHERE r.id = s.id AND old.job = r.job AND new.job = s.job AND r.job <> s.job AND new.state = 'planned' "
+            f"AND (NOT s.selected OR (s.other_query AND NOT ?)) AND {paid('old')}",
+            (pay_again,),
+        ).rowcount
+        if marked:  # those that have nothing to keep wait
+            execute("UPDATE staged SET selected=0 WHERE other_query")
+        return marked or kept > 0
+
+
+def adopt_unchanged(ledger: Ledger, *, retry_failed: bool, pay_again: bool = False) -> None:
+    """Make the manifest that was adopted last the current one again, all its rows selected. Runs inside `atomic`."""
+    ledger.connection.execute(
+        "UPDATE rows SET selected = position IS NOT NULL WHERE selected <> (position IS NOT NULL)"
+    )
+    if retry_failed:
+        runs.requeue_failed(ledger, pay_again=pay_again)
+
+
+def _any_seed(parameters: str, ignore_url_query: int) -> str:
+    asked = integrity.parsed(parameters) | {"seed": RANDOM_SEED}
+    return payload_key(asked, ignore_url_query=bool(ignore_url_query))
+
+
+# -- what a run would do: the rows of a manifest beside what the ledger knows of them ----------------------------------
+
+STAGED = f"""
+SELECT s.position AS place, s.number, s.id, coalesce(s.job, s.key) AS work, new.state AS state, s.other_query,
+       old.job IS NOT NULL AND {paid("old")} AS was_paid,
+       coalesce(new.state IN ('failed', 'expired') AND {paid("new")}, 0) AS ended_paid
+FROM staged s
+LEFT JOIN jobs new ON new.job = s.job
+LEFT JOIN rows r ON r.id = s.id
+LEFT JOIN jobs old ON old.job = r.job AND r.job IS NOT s.job
+WHERE s.selected
+"""
+
+ADOPTED = f"""
+SELECT r.position AS place, r.position AS number, r.id, r.job AS work, new.state AS state, 0 AS other_query, 0 AS was_paid,
+       new.state IN ('failed', 'expired') AND {paid("new")} AS ended_paid
+FROM rows r JOIN jobs new ON new.job = r.job
+WHERE r.position IS NOT NULL
+"""
+"""The rows of the manifest adopted last, all selected: each has the job it had, so none has changed."""
+
+OTHER_QUERY = "its image was paid for under another URL query"
+EXPIRED_PAID = "expired, paid"
+FAILED_PAID = "failed, paid"
+_WHY = {State.FAILED: FAILED_PAID, State.EXPIRED: EXPIRED_PAID}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do: counts of the selected rows, and of the jobs it would pay for.
+
+    `changed` names rows whose id was paid for with other work before: (row number, id). `again` names rows whose very
+    work was paid for before and would be once more, with the reason: (id, why); `again_jobs` is how many
+    jobs that is, which are in `to_send` only when the settings say yes to them. `jobs` counts the jobs of each kind of
+    row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is the last
+    price a job of this folder cost, in micro-dollars, None when none is known.
+    """
+
+    rows: int
+    new: int
+    changed: tuple[tuple[int, str], ...]
+    done: int
+    in_flight: int
+    unknown: int
+    failed: int
+    to_send: int
+    price: int | None
+    again: tuple[tuple[str, str], ...] = ()
+    again_jobs: int = 0
+    jobs: Mapping[str, int] = field(default_factory=dict)
+
+    def cost_of(self, kind: str) -> int | None:
+        """Return the micro-dollars that the jobs of one kind of row cost, or None when no price is known."""
+        return None if self.price is None else self.jobs[kind] * self.price
+
+    @property
+    def again_cost(self) -> int | None:
+        """Micro-dollars that paying for the same work again costs, or None when no price is known."""
+        return None if self.price is None else self.again_jobs * self.price
+
+    @property
+    def cost(self) -> int | None:
+        """Micro-dollars the jobs to send will cost, or None when no price is known."""
+        return None if self.price is None else self.to_send * self.price
+
+
+def compare(
+    ledger: Ledger,
+    rows: str,
+    *,
+    retry_failed: bool,
+    price: int | None,
+    pay_again: bool = False,
+) -> Plan:
+    """Return what a run of these rows, STAGED or ADOPTED, would do; with `pay_again` it pays for the same work again."""
+    # Conditions on a row. A job is fresh where nothing was sent for it; what would be paid for again needs a yes to be sent.
+    fresh = "(state IS NULL OR state = 'planned')"
+    edited = f"{fresh} AND was_paid AND NOT other_query"
+    ended = "state IN ('failed', 'expired', 'abandoned')"
+    again = f"((({fresh} OR state IN ('sending', 'unknown')) AND other_query) OR ({int(retry_failed)} AND ended_paid))"
+    sent = f"(({fresh} OR ({int(retry_failed)} AND state IN ('failed', 'expired'))) AND ({int(pay_again)} OR NOT {again}))"
+    # Each row is of one kind; rows that share a job are counted each, and their job once.
+    kinds = {
+        "new": f"{fresh} AND NOT was_paid AND NOT other_query",
+        "changed": edited,
+        "done": "state = 'saved'",
+        "unknown": "state = 'unknown'",
+        "in_flight": "state IN ('sending', 'accepted', 'completed')",
+        "failed": ended,
+    }
+    counted = "".join(
+        f"count(*) FILTER (WHERE {of}) AS {kind}, count(DISTINCT work) FILTER (WHERE {of}) AS {kind}_jobs, "
+        for kind, of in kinds.items()
+    )
+    counts = ledger.connection.execute(
+        f"SELECT count(*) AS rows, {counted}"
+        f"count(DISTINCT work) FILTER (WHERE {sent}) AS to_send, "
+        f"count(DISTINCT work) FILTER (WHERE {again}) AS again_jobs FROM ({rows})"
+    ).fetchone()
+    figures = dict(counts)
+    jobs = {kind: figures.pop(f"{kind}_jobs") for kind in kinds}
+    changed: list[tuple[int, str]] = []
+    if figures.pop("changed"):
+        found = ledger.connection.execute(f"SELECT number, id FROM ({rows}) WHERE {edited} ORDER BY number")
+        changed = [(row["number"], row["id"]) for row in found]
+    paid_before: list[tuple[str, str]] = []
+    if figures["again_jobs"]:
+        found = ledger.connection.execute(f"SELECT id, state FROM ({rows}) WHERE {again} ORDER BY place")
+        paid_before = [(row["id"], _WHY.get(row["state"], OTHER_QUERY)) for row in found]
+    return Plan(**figures, changed=tuple(changed), again=tuple(paid_before), jobs=jobs, price=price)

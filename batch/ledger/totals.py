@@ -1,0 +1,268 @@
+"""What the report, the summary and `status` read from the ledger: rows, counts, money. It changes nothing.
+
+Money is what the service named for each finished job, summed over the events, so work that was paid for and then
+replaced or found unusable stays on the bill.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batch.ledger import integrity
+from batch.ledger.meta import Meta
+from batch.ledger.states import AT_RISK, IN_FLIGHT, OPEN, REPORTED, Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batch.core.parameters import Scalar
+    from batch.ledger.ledger import Ledger
+
+
+TOP_ERRORS = 10
+
+RATE_WINDOW_S = 300.0
+"""The rate is that of the last minutes: a job may take one."""
+
+MOST_EVENTS = 20_000
+LAST_ERRORS = 5
+
+_SHOWN = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN '{State.COMPLETED}' ELSE j.state END"
+"""A row's state: its job's, except that a saved job's image may not lie there for this row yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A row of the current manifest with its outcome; `outcome` holds every column of jobs, None where unknown.
+
+    `output_state` is whether a saved image was present, moved away or changed when the folder was checked.
+    """
+
+    id: str
+    status: str
+    cells: Mapping[str, str]
+    parameters: Mapping[str, Scalar]
+    files: Mapping[str, str]
+    output: str | None
+    payload_key: str
+    outcome: Mapping[str, Any]
+    output_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTotals:
+    """The folder's figures: rows of the current manifest by reported status, and micro-dollars over its whole life.
+
+    `at_risk` is what perhaps paid or paid work without an image on disk may have cost, None when no price is known.
+    `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked.
+    """
+
+    rows: int
+    statuses: Mapping[str, int]
+    spent: int
+    estimated: int
+    at_risk: int | None
+    errors: tuple[tuple[str, int, str], ...]
+    moved: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecentError:
+    """A job that failed, expired or became unknown, and when (epoch seconds)."""
+
+    at: float
+    id: str
+    state: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """One moment: the last run's line (None: there was none), jobs by state, and the pace.
+
+    `per_minute` images over the last minutes, `left` rows that this run still has before it, `eta_s` seconds until
+    they are done at that pace, None when it is not known. `idle_s` is how long ago anything happened.
+    """
+
+    run: Mapping[str, Any] | None
+    states: Mapping[str, int]
+    in_flight: int
+    per_minute: float
+    left: int
+    eta_s: float | None
+    idle_s: float
+    recent_errors: tuple[RecentError, ...]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the last run has not recorded its end; it may have been killed."""
+        return self.run is not None and self.run["ended_at"] is None
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A paid or perhaps paid (`unknown`) job that no row of the current manifest wants: it was taken out, or changed.
+
+    `name` is the id of a row that wanted it, or its number.
+    """
+
+    name: str
+    unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownJob:
+    """A job that may have been accepted: the ids of its rows, when it was sent (epoch seconds), micro-dollars at risk."""
+
+    job: int
+    ids: tuple[str, ...]
+    submitted_at: float | None
+    at_risk: int | None
+    why: str
+
+
+def unknown_jobs(ledger: Ledger) -> list[UnknownJob]:
+    """Return the jobs that may have been accepted, oldest first, as a person decides about them."""
+    known = ledger.price()
+    jobs = ledger.connection.execute(
+        f"SELECT job, submitted_at, estimate, error FROM jobs WHERE {OPEN} AND state=? ORDER BY submitted_at",
+        (State.UNKNOWN,),
+    ).fetchall()
+    ids = "SELECT id FROM rows WHERE job=? ORDER BY position"
+    return [
+        UnknownJob(
+            job["job"],
+            tuple(row["id"] for row in ledger.connection.execute(ids, (job["job"],))),
+            job["submitted_at"],
+            job["estimate"] if job["estimate"] is not None else known,
+            job["error"] or "",
+        )
+        for job in jobs
+    ]
+
+
+def strays(ledger: Ledger) -> tuple[Stray, ...]:
+    """Return the jobs at risk that no row of the current manifest wants."""
+    found = ledger.connection.execute(
+        "SELECT job, state, (SELECT id FROM rows r WHERE r.job = j.job ORDER BY row LIMIT 1) AS id FROM jobs j "
+        f"WHERE {OPEN} AND state IN ({','.join('?' * len(AT_RISK))}) "
+        "AND NOT EXISTS (SELECT 1 FROM rows r WHERE r.job = j.job AND r.position IS NOT NULL) ORDER BY job",
+        AT_RISK,
+    )
+    return tuple(Stray(row["id"] or f"job {row['job']}", row["state"] == State.UNKNOWN) for row in found)
+
+
+def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
+    """Yield every row of the current manifest, in its order, one at a time."""
+    for row in ledger.connection.execute(
+        f"SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, {_SHOWN} AS shown, a.state AS away, j.* "
+        "FROM rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row "
+        "WHERE r.position IS NOT NULL ORDER BY r.position"
+    ):
+        status = REPORTED.get(row["shown"], row["shown"])
+        yield ReportRow(
+            id=row["id"],
+            status=status,
+            cells=integrity.parsed(row["cells"]),
+            parameters=integrity.parsed(row["parameters"]),
+            files=integrity.parsed(row["files"]),
+            output=row["kept_output"] if row["kept_job"] == row["job"] else None,
+            payload_key=row["payload_key"],
+            outcome=dict(row),
+            output_state=(row["away"] or "present") if status == State.SAVED else None,
+        )
+
+
+def columns(ledger: Ledger) -> list[str]:
+    """Return the manifest's own columns, in order."""
+    names: list[str] = integrity.parsed(ledger.meta(Meta.COLUMNS) or "[]")
+    return names
+
+
+def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, int]:
+    """Count the current manifest's rows by reported status."""
+    counts: dict[str, int] = {}
+    for row in ledger.connection.execute(
+        f"SELECT {_SHOWN} AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
+        "WHERE r.position IS NOT NULL AND (r.selected OR NOT ?) GROUP BY 1",
+        (selected_only,),
+    ):
+        state = integrity.state_of(row["state"])
+        status = REPORTED.get(state, state)
+        counts[status] = counts.get(status, 0) + row["n"]
+    return counts
+
+
+def folder_totals(ledger: Ledger) -> FolderTotals:
+    """Return the folder's figures."""
+    counts = status_counts(ledger)
+    spent, estimated = ledger.connection.execute(
+        "SELECT coalesce(sum(cost), 0), coalesce(sum(estimated), 0) FROM events"
+    ).fetchone()
+    marks = ",".join("?" * len(AT_RISK))
+    risky: int = ledger.connection.execute(
+        f"SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({marks})", AT_RISK
+    ).fetchone()[0]
+    known = ledger.price()
+    away = dict(ledger.connection.execute("SELECT state, count(*) FROM temp.away GROUP BY state").fetchall())
+    errors = ledger.connection.execute(
+        "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM rows r JOIN jobs j USING (job) "
+        f"WHERE r.position IS NOT NULL AND j.error_class IS NOT NULL AND j.{OPEN} "
+        "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
+        (TOP_ERRORS,),
+    )
+    return FolderTotals(
+        rows=sum(counts.values()),
+        statuses=counts,
+        spent=spent,
+        estimated=estimated,
+        at_risk=0 if risky == 0 else None if known is None else risky * known,
+        errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
+        moved=away.get("moved", 0),
+        changed=away.get("changed", 0),
+    )
+
+
+def folder_status(ledger: Ledger) -> FolderStatus:
+    """Return the folder's status now. Made to be read every second: the rate reads the end of the events only."""
+    execute, now = ledger.connection.execute, ledger.clock()
+    last_run = execute("SELECT * FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+    states = {
+        row["state"]: row["n"]
+        for row in execute(
+            "SELECT state, count(*) AS n FROM jobs WHERE job IN (SELECT job FROM rows WHERE position IS NOT NULL) "
+            "GROUP BY state"
+        )
+    }
+    left = status_counts(ledger, selected_only=True).get("pending", 0)
+    rate, latest = 0.0, 0.0
+    if last_run is not None:
+        until = last_run["ended_at"] or now
+        window = min(max(until - last_run["started_at"], 1.0), RATE_WINDOW_S)
+        saved: int = execute(
+            "SELECT count(*) FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM events) - ? AND at >= ? AND event = ?",
+            (MOST_EVENTS, until - window, Event.KEEP),
+        ).fetchone()[0]
+        rate, latest = saved / window, last_run["started_at"]
+    last_event = execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    errors = execute(  # the last jobs that failed, expired or became unknown and still are, the latest first
+        "SELECT j.state, j.error, "
+        "(SELECT r.id FROM rows r WHERE r.job = j.job ORDER BY r.position LIMIT 1) AS id, "
+        "(SELECT max(e.at) FROM events e WHERE e.job = j.job) AS at "
+        f"FROM jobs j WHERE j.{OPEN} AND j.state IN (?, ?, ?) ORDER BY 4 DESC LIMIT ?",
+        (State.FAILED, State.EXPIRED, State.UNKNOWN, LAST_ERRORS),
+    )
+    return FolderStatus(
+        run=None if last_run is None else dict(last_run),
+        states=states,
+        in_flight=sum(states.get(state, 0) for state in IN_FLIGHT),
+        per_minute=rate * 60,
+        left=left,
+        eta_s=left / rate if rate else None,
+        idle_s=max(now - max(last_event["at"] if last_event else 0.0, latest), 0.0),
+        recent_errors=tuple(
+            RecentError(row["at"], row["id"] or "", row["state"], row["error"] or "") for row in errors
+        ),
+    )

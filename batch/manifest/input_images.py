@@ -1,0 +1,278 @@
+"""The images of a manifest: is the file there, is it an image, and what is the hash of its content.
+
+Planning opens each image once: its header is identified and its bytes are hashed, nothing is decoded. The results are
+cached (a bounded number of texts here, file facts on disk in an InputImageCache), so that ten thousand rows with one image
+open it once. Just before an upload `load_data_url` reads and decodes it whole.
+
+Rule 1: a URL is sent as it is and never fetched. Rule 2: a path is relative to the manifest's folder; `~` is
+not expanded. Rule 3: Pillow's pixel limit is an error here, not a warning. Rule 4: an image that texbatch made itself is
+used with a warning: below `images/` or `thumbs/` of an output folder, by its own path or by where its links lead.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+from batch.core.errors import IssueError
+from batch.core.imaging import INPUT_FORMATS, open_image, pillow
+from batch.core.models import CONTENT_PREFIX, Issue
+from batch.manifest.naming import normal_name, shown
+from batch.manifest.problems import closest
+
+MAX_IMAGE_BYTES = 64 << 20
+MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+}
+LEDGER = "ledger.sqlite"
+_CACHED_TEXTS = 1 << 15
+_SUGGESTIONS = 20
+_FOLDER_ENTRIES = 5000
+_SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:/[!-~]*)?")
+is_simple_url = _SIMPLE_URL.fullmatch
+"""Whether an image is a URL that any service takes as it is, with nothing to check."""
+_MADE = frozenset({"images", "thumbs"})
+_FILES = frozenset(
+    {LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", "report.csv", "failures.csv", "summary.json", "report.html"}
+)
+_SQLITE = b"SQLite format 3\0"
+_APPLICATION = slice(68, 72)  # sqlite.org/fileformat2.html, section 1.3
+_OURS = frozenset({b"texb", b"\0\0\0\0"})  # the second before the first checkpoint
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|(?<=data:)|(?<=http:)|(?<=https:))", re.IGNORECASE)
+
+
+class ImageError(IssueError):
+    """An image cannot be used."""
+
+
+class InputImageCache(Protocol):
+    """File facts that outlive a run; a file is the same while path, size and modification time are."""
+
+    def hash_of(self, path: str, status: os.stat_result) -> str | None:
+        """Note that a row wants the file at this path; return its remembered SHA-256 (hex), None if it is new or changed.
+
+        `status` is that of the file itself, behind any links.
+        """
+
+    def remember_hash(self, path: str, status: os.stat_result, sha256: str) -> None:
+        """Keep the SHA-256 of a file that is an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image parameter that can be used: `value` goes into the payload, `path` is None for a URL."""
+
+    value: str
+    path: Path | None
+    warning: tuple[str, str, str] | None = None  # host or output folder, reason, remedy: once for each
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFile(Issue):
+    """The file behind an image parameter cannot even be opened: it is gone, or not ours to read."""
+
+    path: Path
+
+
+class InputImages:
+    """Finds the images of one manifest; `find` caches the results for the texts asked for last."""
+
+    def __init__(self, folder: Path, seen: InputImageCache | None) -> None:
+        self._folder = folder
+        self._seen = seen
+        self._suggestions = _SUGGESTIONS
+        self._outputs = OutputFolders()
+        self._entries = lru_cache(maxsize=16)(_entries)
+        self.find = lru_cache(maxsize=_CACHED_TEXTS)(self._find)
+
+    def _find(self, written: str) -> FoundImage | Issue:
+        """Return what the text of an image parameter refers to, or why it cannot be used."""
+        if _SCHEME.match(written):
+            return _url(written)
+        path = Path(os.path.abspath(self._folder / written))  # noqa: PTH100  `..` only, links stay
+        try:
+            value = CONTENT_PREFIX + self._sha256(path, written)
+        except ImageError as error:
+            return Issue(error.reason, error.remedy)
+        except FileNotFoundError:
+            return UnreadableFile(f"{written} does not exist.", self._similar(written), path)
+        except OSError as error:
+            reason = f"{written} cannot be read ({error.strerror})."
+            return UnreadableFile(reason, "Check the path and its permissions.", path)
+        folder = self._outputs.holding(str(path))
+        if folder is None:
+            return FoundImage(value, path)
+        reason = f"{written} is an image that texbatch made, in the output folder {folder}."
+        remedy = "If that is not meant, name the product's own image."
+        return FoundImage(value, path, (folder, reason, remedy))
+
+    def _sha256(self, path: Path, written: str) -> str:
+        if "\0" in written:
+            raise ImageError("the path holds a NUL byte.", "Remove it.")
+        text = str(path)
+        if not text.isascii() and shown(text) != text:
+            raise ImageError(f"the path {shown(text)} is not valid UTF-8.", "Rename that file or folder.")
+        status = path.stat()
+        _check_file(status, written)
+        if self._seen is not None and (known := self._seen.hash_of(text, status)):
+            return known
+        with path.open("rb") as file:
+            identify(file, written)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if self._seen is not None:
+            self._seen.remember_hash(text, status, sha256)
+        return sha256
+
+    def _similar(self, written: str) -> str:
+        """Return a hint at what was meant; only the first few missing files are searched for, a folder can be large."""
+        path = self._folder / written
+        if written.startswith("~"):
+            return "~ is not expanded: write the path out."
+        if "\\" in written:
+            return "Write folders with a forward slash (/)."
+        if not path.parent.is_dir():
+            return f"There is no folder {path.parent}; paths start at the manifest's folder."
+        if self._suggestions == 0:
+            return "Check the path; it starts at the manifest's folder."
+        self._suggestions -= 1
+        match = closest(path.name, self._entries(path.parent))
+        if match is not None and normal_name(match) == normal_name(path.name):
+            return (
+                "The folder has a file whose name looks the same, its accents written in another Unicode form: "
+                "rename it, or copy its name from the folder."
+            )
+        return (
+            f"Did you mean {shown(match)}?"
+            if match
+            else "Check the path; it starts at the manifest's folder."
+        )
+
+
+@dataclass(slots=True)
+class OutputFolders:
+    """Finds the output folder that a file belongs to; `out` is one that may have no ledger yet.
+
+    An output folder is known by its ledger, whichever job made it. A file called ledger.sqlite is another program's only
+    when it is a whole SQLite file that says so: a ledger that was just made, or that is damaged, still marks its folder,
+    since an image paid for twice is worse than a warning.
+    """
+
+    out: str | os.PathLike[str] | None = None
+    _known: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
+
+    def holding(self, path: str) -> str | None:
+        """Return the output folder in which texbatch made a file, None when it did not."""
+        for whole in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100  links are followed in the second alone
+            folder, name = os.path.split(whole)
+            marks = _FILES
+            while name:  # upwards; only the file itself may be one that texbatch writes beside images/
+                if name in marks and self._is_output(folder):
+                    return folder
+                folder, name = os.path.split(folder)
+                marks = _MADE
+        return None
+
+    def _is_output(self, folder: str) -> bool:
+        if folder not in self._known:
+            self._known[folder] = self._has_ledger(folder) or (
+                self.out is not None and folder in {os.path.abspath(self.out), os.path.realpath(self.out)}  # noqa: PTH100  as above
+            )
+        return self._known[folder]
+
+    @staticmethod
+    def _has_ledger(folder: str) -> bool:
+        try:
+            with Path(folder, LEDGER).open("rb") as file:
+                head = file.read(_APPLICATION.stop)
+        except OSError:
+            return False
+        return not head.startswith(_SQLITE) or head[_APPLICATION] in _OURS
+
+
+def _entries(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry, _ in zip(entries, range(_FOLDER_ENTRIES), strict=False)]
+
+
+def _url(written: str) -> FoundImage | Issue:
+    remedy = "Give an http(s) URL, or the path of a file."
+    try:
+        parts = urlsplit(written)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return Issue(f"{written} is not a valid URL.", remedy)
+    if parts.scheme not in ("http", "https"):
+        scheme = f"{parts.scheme}://" if parts.scheme != "data" else "data:"
+        return Issue(f"{scheme} addresses cannot be used.", remedy)
+    if not host or any(character.isspace() for character in written):
+        return Issue("the URL has no host or holds a blank.", remedy)
+    if parts.username is None and parts.password is None:
+        return FoundImage(written, None)
+    reason = f"a URL on {host} carries a user name or password."
+    remedy = "The service and the report will see it: use a signed URL or a file."
+    return FoundImage(written, None, (host, reason, remedy))
+
+
+def _check_file(status: os.stat_result, name: object) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{name} is a folder.", "Name the file inside it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{name} is not a regular file.", "Copy the image into a file.")
+    if status.st_size == 0:
+        raise ImageError(f"{name} is an empty file.", "Save the image again.")
+    if status.st_size > MAX_IMAGE_BYTES:
+        raise ImageError(f"{name} is larger than {MAX_IMAGE_BYTES >> 20} MiB.", "Save it smaller or as JPEG.")
+
+
+def identify(source: bytes | BinaryIO, name: object) -> Any:
+    """Return the Pillow image of a source, its header read; raise ImageError when it cannot be used."""
+    image_module = pillow()
+    try:
+        return open_image(source, INPUT_FORMATS)
+    except image_module.DecompressionBombError:
+        limit = image_module.MAX_IMAGE_PIXELS // 1_000_000
+        raise ImageError(f"{name} has more than {limit} million pixels.", "Scale it down.") from None
+    except (OSError, SyntaxError, ValueError, EOFError):
+        remedy = f"Save it as one of {', '.join(INPUT_FORMATS)}."
+        raise ImageError(f"{name} is not an image that can be read.", remedy) from None
+
+
+def load_data_url(path: Path, sha256: str) -> str:
+    """Return an image planned as `sha256` (hex) as a base64 data URL, read and decoded whole.
+
+    Blocking: call it in a worker thread. Raises ImageError when the file vanished, changed since it was
+    planned, does not decode to the end, or is above the limits.
+    """
+    again = "Restore it, or run again to plan the new file."
+    try:
+        with path.open("rb") as file:
+            _check_file(os.fstat(file.fileno()), path)
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except FileNotFoundError:
+        raise ImageError(f"{path} is gone since it was planned.", again) from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ImageError(f"{path} has changed since it was planned.", again)
+    image = identify(data, path)
+    try:
+        image.load()
+    except Exception as error:  # decoders raise anything on damaged data: struct.error, IndexError …
+        reason = f"{path} does not decode: it is truncated or damaged."
+        raise ImageError(reason, "Save the image again.") from error
+    return f"data:{MEDIA_TYPES[image.format]};base64,{base64.b64encode(data).decode('ascii')}"

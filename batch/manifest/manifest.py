@@ -1,0 +1,105 @@
+"""The face of every manifest, whatever its format, and the choice of its reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from batch.core.errors import ManifestError, UsageError
+from batch.manifest.readers.base import StreamingManifest, refuse
+from batch.manifest.readers.csv_reader import CsvManifest
+from batch.manifest.readers.jsonl_reader import JsonlManifest
+from batch.manifest.readers.parquet_reader import ParquetManifest
+from batch.manifest.readers.xlsx_reader import XlsxManifest
+from batch.manifest.readers.yaml_document import read_source
+from batch.manifest.readers.yaml_reader import YamlManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from batch.core.models import Problem, Row
+
+READERS: dict[str, type[StreamingManifest]] = {
+    suffix: reader
+    for reader in (CsvManifest, YamlManifest, JsonlManifest, XlsxManifest, ParquetManifest)
+    for suffix in reader.suffixes
+}
+"""The reader of each suffix; what else differs from format to format is said by the readers' class attributes."""
+
+
+class Manifest(Protocol):
+    """An open manifest. `rows` may be called again and reads the file again.
+
+    `columns` are the row's own columns as the manifest names them, parameters included, in the order they were first seen;
+    `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
+    the line that names the columns, None where there is none. A `tabular` manifest has rows only: no defaults and no matrix.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    defaults: Mapping[str, str]
+    texbatch_own: bool
+    header_line: int | None
+    tabular: bool
+
+    def note(self, number: int, column: str) -> str:
+        """Return a prefix for messages that says where a cell is, if its row's number and its column do not."""
+
+    def rows(self) -> Iterator[Row | Problem]:
+        """Yield warnings about the file first, then rows and their problems in order."""
+
+
+def open_manifest(path: Path, *, encoding: str | None = None, out: Path | None = None) -> Manifest:
+    """Open a manifest by its suffix and check all that can be checked before the first row.
+
+    Raises ManifestError with every such problem. The file's path is kept as given, so that messages show it as
+    the user wrote it. `out` is the output folder, whose images no glob yields.
+    """
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix](path, encoding, out)
+    shown = (
+        f"{suffix} is not a manifest format." if suffix else "the file has no suffix that shows its format."
+    )
+    refuse(path, None, shown, f"Known are {' '.join(READERS)}.")
+    return None
+
+
+def check_encoding(path: Path, encoding: str | None) -> None:
+    """Raise UsageError when an encoding is named for a manifest whose format has its own."""
+    suffix = path.suffix.lower()
+    if encoding is not None and suffix in READERS and not READERS[suffix].is_text:
+        raise UsageError(
+            f"{path}: --encoding {encoding}: a {suffix} file knows its own encoding. Leave --encoding out."
+        )
+
+
+def is_job_file(path: Path) -> bool:
+    """Return whether a file is a job, not a manifest: YAML with `manifest:` or `out:` at the top.
+
+    Reads no further than the first `rows:` or `matrix:`, so that a long manifest is not read twice.
+    """
+    if path.suffix.lower() not in YamlManifest.suffixes or not path.is_file():
+        return False
+    import yaml  # noqa: PLC0415  start-up time
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth, key = 0, True
+    try:
+        event: Any
+        for event in yaml.parse(read_source(path, None), Loader=loader):
+            kind = type(event).__name__
+            if depth == 1 and kind != "MappingEndEvent":
+                name = event.value.lower() if key and kind == "ScalarEvent" else ""
+                if name in {"manifest", "out", "rows", "matrix"}:
+                    return name in {"manifest", "out"}
+                key = not key
+            if kind in ("MappingStartEvent", "SequenceStartEvent"):
+                if depth == 0 and kind == "SequenceStartEvent":
+                    return False
+                depth += 1
+            elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+                depth -= 1
+    except (yaml.YAMLError, ManifestError):
+        return False  # opening it as a manifest reports the reason
+    return False

@@ -1,0 +1,218 @@
+"""The base of every reader: opening a file of unknown making, its columns, and rows read as a stream.
+
+Rule 1: UTF-8 with or without BOM is read as it is; any other encoding must be named (`--encoding`), never guessed: a
+wrong guess is a wrong prompt that costs money. A byte that does not decode is reported with its line as an editor counts
+it. Rule 2: all problems of the columns are reported together, when the file is opened; warnings about them come before
+the first row. Rule 3: texbatch's own reports are read back as the rows they were made of. Rule 4: a row with a control
+character in a cell is refused, unless it was paid for: an earlier version sent such rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+from abc import ABC, abstractmethod
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, NoReturn
+
+from batch.core.csv_format import bad_character, unsendable
+from batch.core.errors import ManifestError
+from batch.core.models import Issue, Problem, Row
+from batch.manifest.columns import is_own
+from batch.manifest.naming import shown
+from batch.manifest.problems import did_you_mean
+from batch.manifest.readers import own_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import TextIO
+
+BOM = "\ufeff"
+DEFAULT = "utf-8-sig"
+SAVE_AS_UTF8 = 'Save it as "CSV UTF-8", or name its encoding with --encoding (from Excel often cp1252).'
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_ZIP = b"PK\x03\x04"
+_HEAD = 512
+MAX_RECORD = 1 << 20
+"""Characters of a line, and of a record of several lines: one that never ends is not held."""
+
+
+class StreamingManifest(ABC):
+    """An open manifest: its columns are known, each call of `rows` reads the file again.
+
+    A reader of text, as `is_text` says, takes an encoding. `has_globs`: its rows depend on more than the file's own bytes.
+    """
+
+    suffixes: tuple[str, ...]
+    is_text = True
+    has_globs = False
+    tabular = True
+    header_line: int | None = None
+
+    def __init__(self, path: Path, encoding: str | None = None, out: Path | None = None) -> None:
+        """Open a file; raise ManifestError with all problems of its columns, and with the warnings after them.
+
+        `out` is the output folder of this run, whose images no glob yields.
+        """
+        check_readable(path)
+        self.path = path
+        self.defaults: Mapping[str, str] = {}
+        self._file = str(path)
+        self._encoding = encoding
+        self._codec = DEFAULT
+        self._out = out
+        try:
+            names, found = self._open()
+        except UnicodeError:
+            raise ManifestError([undecodable(path, self._codec)]) from None
+        problems = sorted(found, key=attrgetter("warning"))
+        self._warnings = [problem for problem in problems if problem.warning]
+        if len(problems) > len(self._warnings):
+            raise ManifestError(problems)
+        self.texbatch_own = is_own(names)
+        self.columns = own_report.restored_names(names) if self.texbatch_own else names
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._file} with {len(self.columns)} columns>"
+
+    def note(self, number: int, column: str) -> str:  # noqa: ARG002  for formats that name a cell
+        """Return "": a row's number says where it is."""
+        return ""
+
+    def rows(self) -> Iterator[Row | Problem]:
+        """Yield the warnings about the columns, then every row and problem in the order of the file.
+
+        A bad character in a cell is a problem, which a row that was paid for is forgiven.
+        """
+        yield from self._warnings
+        try:
+            for read in self._rows():
+                entries: Sequence[Row | Problem] = (read,)
+                if isinstance(read, Row) and bad_character("".join(read.cells.values())):
+                    entries = self._with_problems(read)
+                for entry in entries:
+                    yield own_report.restored(entry, self._file) if self.texbatch_own else entry
+        except UnicodeError:
+            yield undecodable(self.path, self._codec)
+
+    @abstractmethod
+    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+        """Return the columns' names, and all problems and warnings that are found before the first row.
+
+        Raises ManifestError where there are no columns to speak of.
+        """
+
+    @abstractmethod
+    def _rows(self) -> Iterator[Row | Problem]:
+        """Yield every row and problem in the order of the file."""
+
+    def _row_of(
+        self, number: int, values: Iterable[tuple[str, str | Issue | None]]
+    ) -> Iterator[Row | Problem]:
+        """Yield the row of these values by column, or what is wrong with them; nothing for a row that gives nothing."""
+        cells: dict[str, str] = {}
+        problems: list[Problem] = []
+        for name, value in values:
+            if isinstance(value, Issue):
+                problems.append(Problem(self._file, number, name or None, value.reason, value.remedy))
+            elif value is not None:
+                cells[name] = value
+        if problems:
+            yield from problems
+        elif any(cells.values()):
+            yield Row(number, cells)
+
+    def _with_problems(self, row: Row) -> Sequence[Row | Problem]:
+        """Return a row that is forgiven the bad characters in its cells where it was paid for.
+
+        One with half a character never was, since it cannot be sent: only its problems are returned.
+        """
+        problems = [
+            Problem(self._file, row.number, name, self.note(row.number, name) + issue.reason, issue.remedy)
+            for name, cell in row.cells.items()
+            if (issue := bad_character(cell))
+        ]
+        if any(unsendable(cell.replace("\0", "")) for cell in row.cells.values()):
+            return problems
+        return [row._replace(unless_paid=(*row.unless_paid, *problems))]
+
+
+def numbered_lines(stream: TextIO) -> Iterator[tuple[int, str]]:
+    """Return an iterator over the lines with their numbers; one of more than MAX_RECORD characters is cut there."""
+    return enumerate(iter(partial(stream.readline, MAX_RECORD + 1), ""), start=1)
+
+
+def refuse(path: Path, row: int | None, reason: str, remedy: str, column: str | None = None) -> NoReturn:
+    """Raise the ManifestError of one problem."""
+    raise ManifestError([Problem(str(path), row, column, reason, remedy)])
+
+
+def check_readable(path: Path) -> None:
+    """Raise ManifestError unless `path` is a file that can be read."""
+    try:
+        if path.is_dir():
+            refuse(path, None, "is a folder.", "Name the manifest file inside it.")
+        if path.exists() and not path.is_file():
+            refuse(path, None, "is not a regular file.", "Write the manifest to a file: it is read twice.")
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        refuse(path, None, "does not exist.", _similar(path) or "Check the path.")
+    except OSError as error:
+        refuse(path, None, f"cannot be read ({error.strerror}).", "Check its permissions.")
+
+
+def _similar(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent} either: check the path."
+    return did_you_mean(path.name, [shown(entry.name) for entry in path.parent.iterdir()])
+
+
+def codec_of(path: Path, encoding: str | None) -> str:
+    """Return the codec to read a file with; raise ManifestError when UTF-8 is expected and it is visibly not."""
+    if encoding is not None:
+        try:
+            name = codecs.lookup(encoding).name
+            "".encode(name)  # codecs such as base64 are not text encodings
+        except LookupError:
+            refuse(path, None, f"the encoding {encoding!r} is not known.", "Try utf-8, utf-16 or cp1252.")
+        return DEFAULT if name == "utf-8" else name
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    for bom, name in _UTF16.items():
+        if head.startswith(bom):
+            refuse(path, 1, "the file is UTF-16, not UTF-8.", f"Save it as UTF-8, or add --encoding {name}.")
+    if head.startswith(_ZIP):
+        reason = "is a ZIP archive, perhaps an Excel workbook, not text."
+        refuse(path, None, reason, 'Save it as "CSV UTF-8".')
+    if b"\0" in head:
+        order = "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
+        line = head[: head.index(b"\0")].count(b"\n") + 1
+        reason = "there are NUL bytes: the file is UTF-16 or not text at all."
+        refuse(path, line, reason, f"Save it as UTF-8, or add --encoding {order}.")
+    return DEFAULT
+
+
+def undecodable(path: Path, codec: str) -> Problem:
+    """Return the problem of a file that failed to decode, with the first line that does not."""
+    line = _first_bad_line(path, codec)
+    name = "UTF-8" if codec == DEFAULT else codec
+    remedy = SAVE_AS_UTF8 if codec == DEFAULT else f"The file is not {name}: name its real --encoding."
+    return Problem(str(path), line, None, f"there are bytes that are not {name}.", remedy)
+
+
+def _first_bad_line(path: Path, codec: str) -> int:
+    """Decode step by step, one physical line of bytes at a time."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    number = 1
+    with path.open("rb") as file:
+        # Split at the byte LF, in UTF-16 perhaps half a letter: lines are counted in the text.
+        for raw in file:
+            try:
+                text = decoder.decode(raw)
+            except UnicodeDecodeError as error:
+                before = raw[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+                return number + before.count(b"\n")
+            number += text.count("\n") + text.replace("\r\n", "").count("\r")
+    return number  # the last line ends within a letter

@@ -1,0 +1,208 @@
+"""CSV and TSV manifests: the header, then rows as a stream.
+
+Rule 1: cells are text and stay as they are (`00123`, `1E5`, `NA`, `TRUE`). Rule 2: one record is in memory, however long
+the file; a line or a quoted cell that never ends is cut off at MAX_RECORD characters. Rule 3: the separator is found in
+the header line by the columns that it yields; Excel's `sep=;` line is understood. Rule 4: a row's number is the line it
+starts on, as an editor counts (LF, CRLF and CR each end a line, also inside quotes). Rule 5: columns at the end without a
+name and without content do not count.
+Rule 6: text after a closing quote, and a blank before an opening one, would send other words than the sheet shows. Each is
+a problem, which is forgiven where the row was paid for, since earlier versions read such a cell as the csv module does.
+Blanks after a closing quote are harmless, and so is a quote inside a cell that does not begin with one (5" wide).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import cache
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from batch.core.models import Issue, Problem, Row
+from batch.core.parameters import BY_NAME
+from batch.manifest.columns import ID, header_problems
+from batch.manifest.readers.base import (
+    BOM,
+    MAX_RECORD,
+    SAVE_AS_UTF8,
+    StreamingManifest,
+    codec_of,
+    numbered_lines,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+MAX_HEADER = 1 << 17
+_EXCEL_HINT = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_AFTER_QUOTE = Issue(
+    'there is text after a closing quote; a quote inside text is written twice ("").',
+    'Write "the ""rough"" look", or leave out the quotes around the text.',
+)
+_BEFORE_QUOTE = Issue(
+    "there is a blank before the opening quote, so that the quotes would be taken for text.",
+    'Remove the blank; a quote that is meant as text is written twice inside quotes: " ""so"" ".',
+)
+
+
+class CsvManifest(StreamingManifest):
+    """An open CSV or TSV manifest."""
+
+    suffixes = (".csv", ".tsv")
+
+    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+        self._codec = codec_of(self.path, self._encoding)
+        # Of the process, and only ever raised: csv's own limit is an eighth of the longest cell that we read.
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD + 2))
+        with self.path.open(encoding=self._codec, newline="") as stream:
+            self._read_header(numbered_lines(stream))
+        problems = header_problems(self._file, self._header, lambda _name: self.header_line)
+        if len(self._header) == 1 and "|" in self._header[0]:
+            reason, remedy = "the columns are separated by |.", "Use comma, semicolon or tab."
+            problems = iter([Problem(self._file, self.header_line, None, reason, remedy)])
+        return self._header, problems
+
+    def _read_header(self, lines: Iterator[tuple[int, str]]) -> None:
+        texts = ((number, line) for number, text in lines if (line := text.removeprefix(BOM)).strip())
+        number, line = next(texts, (1, ""))
+        hint = _EXCEL_HINT.fullmatch(line)
+        if hint and hint[1] not in SEPARATORS:
+            reason = f"the separator {hint[1]!r} is not known."
+            refuse(self.path, 1, reason, "Use comma, semicolon or tab.")
+        if hint:
+            number, line = next(texts, (1, ""))
+        if not line:
+            remedy = "The first line names the columns: image_1,image_2,prompt."
+            refuse(self.path, 1, "the file is empty.", remedy)
+        headers = {mark: next(csv.reader([line], delimiter=mark)) for mark in SEPARATORS}
+        known = {
+            mark: sum(name.strip() in {ID, *BY_NAME} for name in names) for mark, names in headers.items()
+        }
+        best = max(SEPARATORS, key=lambda mark: (known[mark], len(headers[mark])))
+        self.separator = hint[1] if hint else best
+        records = _records(chain([(number, line)], lines), self.separator)
+        self.header_line, self._header_ends, written, names, closed = next(records)
+        if not closed and len(line) <= MAX_HEADER:
+            reason = "a double quote in the header is never closed."
+            refuse(self.path, self.header_line, reason, "Close it.")
+        if len(written) > MAX_HEADER:
+            reason = "the header is longer than any table's."
+            refuse(self.path, self.header_line, reason, "Is this a CSV file?")
+        self._width = len(names)
+        names = [name.strip() for name in names]
+        while len(names) > 1 and not names[-1]:
+            names.pop()
+        self._header = tuple(names)
+
+    def _rows(self) -> Iterator[Row | Problem]:
+        blank = self.separator + " \t\r\n"
+        with self.path.open(encoding=self._codec, newline="") as stream:
+            lines = islice(numbered_lines(stream), self._header_ends, None)
+            for first, last, written, cells, closed in _records(lines, self.separator):
+                if not closed or len(written) > MAX_RECORD or "\0" in written:
+                    issue = _unreadable(written, closed=closed, one_line=first == last)
+                    yield Problem(self._file, first, None, issue.reason, issue.remedy)
+                    return
+                if written.strip(blank):  # spreadsheets leave lines of separators behind
+                    yield self._row(first, written, cells)
+
+    def _row(self, number: int, written: str, cells: list[str]) -> Row | Problem:
+        header, width = self._header, self._width
+        misquoted = _misquoted(written, self.separator) if '"' in written else {}
+        if not len(header) <= len(cells) <= width:
+            issue = next(iter(misquoted.values()), None) or self._wrong_width(len(cells))
+            return Problem(self._file, number, None, issue.reason, issue.remedy)
+        if any(map(str.strip, cells[len(header) :])):
+            reason = f"there is text in a column without a name, after the column {header[-1]}."
+            return Problem(self._file, number, None, reason, "Name the column in the header, or empty it.")
+        row = Row(number, dict(zip(header, cells, strict=False)))
+        if not misquoted:
+            return row
+        named = [(header[index], issue) for index, issue in misquoted.items() if index < len(header)]
+        problems = [Problem(self._file, number, name, issue.reason, issue.remedy) for name, issue in named]
+        return row._replace(
+            formerly={name: row.cells[name] for name, _ in named}, unless_paid=tuple(problems)
+        )
+
+    def _wrong_width(self, cells: int) -> Issue:
+        remedy = (
+            f'Put text that holds {SEPARATORS[self.separator]} in double quotes ("…"), or remove the surplus.'
+            if cells > self._width
+            else "Add the missing cells: an empty cell still needs its separator."
+        )
+        return Issue(f"has {cells} cells, the header has {self._width}.", remedy)
+
+
+def _records(
+    lines: Iterator[tuple[int, str]], separator: str
+) -> Iterator[tuple[int, int, str, list[str], bool]]:
+    """Yield (first line, last line, text as written, cells, whether all quotes are closed) of each record.
+
+    One that is longer than MAX_RECORD, or has an open quote, is the last.
+    """
+    written: list[str] = []
+    number, size, exhausted = 0, 0, False
+
+    def feed() -> Iterator[str]:
+        nonlocal number, size, exhausted
+        for number, line in lines:  # noqa: B007  read below
+            written.append(line)
+            size += len(line)
+            yield line
+            if size > MAX_RECORD:
+                break
+        exhausted = True  # asked for more before the record was whole: a quote is open
+
+    for cells in csv.reader(feed(), delimiter=separator):
+        yield number - len(written) + 1, number, "".join(written), cells, not exhausted
+        if size > MAX_RECORD:
+            return
+        written.clear()
+        size = 0
+
+
+def _unreadable(written: str, *, closed: bool, one_line: bool) -> Issue:
+    """Return why nothing after a record can be trusted."""
+    too_long = len(written) > MAX_RECORD
+    if too_long and (closed or one_line):
+        reason = f"the record is longer than {MAX_RECORD:,} characters; what follows was not read."
+        return Issue(reason, "Write one record a line, and no whole file into a cell.")
+    if not closed:
+        longer = f", or after more than {MAX_RECORD:,} characters" if too_long else ""
+        reason = f"a double quote opens a cell here and is never closed{longer}; what follows was not read."
+        return Issue(reason, 'Close it, or write a quote inside quoted text twice ("").')
+    reason = "there is a NUL byte: the file is damaged or not text; what follows was not read."
+    return Issue(reason, SAVE_AS_UTF8)
+
+
+@cache
+def _quoting(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of a record without an issue, and of one cell."""
+    mark, quoted = re.escape(separator), r'"(?:[^"]++|"")*+"'
+    blanks = "[ \t]*+".replace(separator, "")
+    plain = rf'(?:{quoted}{blanks}|(?!{blanks}")[^{mark}\r\n]*+)'
+    record = rf"{plain}(?:{mark}{plain})*+[\r\n]*+"
+    cell = rf"(?P<quoted>{quoted})?(?P<rest>[^{mark}\r\n]*+)(?P<ends>{mark}?)"
+    return re.compile(record), re.compile(cell)
+
+
+def _misquoted(record: str, separator: str) -> dict[int, Issue]:
+    """Return the issues of one whole record's quotes, by the cell's index, from 0.
+
+    The csv module reads such cells without complaint.
+    """
+    plain, cell_pattern = _quoting(separator)
+    if plain.fullmatch(record):  # nearly every record, and quickly
+        return {}
+    found: dict[int, Issue] = {}
+    for index, cell in enumerate(cell_pattern.finditer(record)):
+        rest = cell["rest"].strip(" \t")
+        if cell["quoted"] and rest:
+            found[index] = _AFTER_QUOTE
+        elif not cell["quoted"] and rest.startswith('"') and not cell["rest"].startswith('"'):
+            found[index] = _BEFORE_QUOTE
+        if not cell["ends"]:
+            break
+    return found

@@ -1,0 +1,238 @@
+"""report.csv, failures.csv and summary.json: written whole, in one pass over the ledger, in manifest order.
+
+Both CSV files are valid manifests: local image paths are relative to the folder, expanded text has its braces doubled,
+and cells and column names that a spreadsheet would run as a formula are escaped. They hold prompts and URLs, so only
+their user can read them. pandas writes them, chunk by chunk, and `read_report` gives one as a DataFrame; it is imported
+with the first chunk: it takes half a second.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from batch.core.csv_format import (
+    ADDED_LATER,
+    OUTCOME_COLUMNS,
+    OUTCOMES,
+    OWN_PREFIX,
+    TIMESTAMP,
+    double_braces,
+    escape_formula,
+    unescape_formula,
+)
+from batch.core.errors import FolderError
+from batch.core.parameters import PARAMETERS
+from batch.core.units import MICRO, iso
+from batch.ledger import runs, totals
+from batch.output.files import IMAGES, atomic_file, atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from batch.ledger.ledger import Ledger
+    from batch.ledger.totals import ReportRow
+    from batch.output.folder import OutputFolder
+
+CHUNK = 2000  # rows in memory at a time
+
+_ROOM = "Make room or fix it, then run again: the old file is as it was."
+
+STATUSES = ("saved", "failed", "expired", "unknown", "pending", "abandoned")
+FAILURES = frozenset({"failed", "expired"})
+
+TEMPLATED = tuple(parameter.name for parameter in PARAMETERS if parameter.kind in {"text", "image", "url"})
+"""Parameters that a manifest may write as templates, besides the id."""
+
+_RUN_FIGURES = (
+    "started_at", "ended_at", "seconds", "rows_per_minute", "status_calls", "http_429", "exit_code",
+)  # fmt: skip
+"""The last run's figures in summary.json, None where there was no run."""
+
+_KINDS = {"int": "Int64", "bool": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportColumns:
+    """The columns of a folder's report: the manifest's `own` ones without the id, and each outcome's column by its name."""
+
+    own: tuple[str, ...]
+    outcomes: Mapping[str, str]
+    names: tuple[str, ...]
+
+    def cells(self, row: ReportRow, base: Path) -> dict[str, Any]:
+        """Return a row's cells as a report in `base` has them, by column."""
+        outcome = row.outcome
+        cost = outcome.get("cost")
+        known = dict(outcome) | {
+            "status": row.status,
+            "cost": None if cost is None else f"{cost // MICRO}.{cost % MICRO:06d}",
+            "output_path": f"{IMAGES}/{row.output}" if row.output and row.status == "saved" else None,
+            "output_sha256": outcome["sha256"],
+            "output_state": row.output_state,
+            "submitted_at": iso(outcome.get("submitted_at")),
+            "completed_at": iso(outcome.get("completed_at")),
+        }
+        cells: dict[str, Any] = {"id": double_braces(row.id)}
+        cells |= {name: row.cells.get(name, "") for name in self.own}
+        for name, value in row.parameters.items():  # as a manifest in `base` writes them
+            if isinstance(value, bool):
+                cells[name] = str(value).lower()
+            elif isinstance(value, str) and name in TEMPLATED:
+                path = row.files.get(value)
+                cells[name] = double_braces(value if path is None else os.path.relpath(path, base))
+            else:
+                cells[name] = value
+        cells |= {column: known.get(name) for name, column in self.outcomes.items()}
+        return {name: escape_formula(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
+
+
+def report_columns(ledger: Ledger) -> ReportColumns:
+    """Return the columns of the report on a folder. An outcome column whose name the manifest has is prefixed."""
+    own = tuple(name for name in totals.columns(ledger) if name != "id")
+    outcomes = {
+        name: OWN_PREFIX + name if name in ADDED_LATER and name in own else name for name in OUTCOME_COLUMNS
+    }
+    parameters = (parameter.name for parameter in PARAMETERS)
+    return ReportColumns(own, outcomes, ("id", *own, *parameters, *outcomes.values()))
+
+
+def write_report(ledger: Ledger, folder: OutputFolder) -> None:
+    """Write report.csv, failures.csv and summary.json; raises FolderError when the disk refuses, leaving the old files.
+
+    Images count as present, moved or changed as `check_images` found them last on this ledger.
+    """
+    columns = report_columns(ledger)
+    rows = totals.report_rows(ledger)
+    try:
+        with atomic_file(folder.report, 0o600) as report, atomic_file(folder.failures, 0o600) as failures:
+            header = csv_lines([[escape_formula(name) for name in columns.names]])
+            report.write(header)
+            failures.write(header)
+            while chunk := list(islice(rows, CHUNK)):
+                cells = [columns.cells(row, folder.path) for row in chunk]
+                written = [[each[name] for name in columns.names] for each in cells]
+                failed = [line for row, line in zip(chunk, written, strict=True) if row.status in FAILURES]
+                report.write(csv_lines(written))
+                failures.write(csv_lines(failed))
+    except OSError as exc:
+        files = f"{folder.report} or {folder.failures.name}"
+        raise FolderError(f"{files}: cannot be written ({exc.strerror}). {_ROOM}") from exc
+    figures = json.dumps(summary(ledger, ledger.clock), indent=2, ensure_ascii=False)
+    try:
+        atomic_write(folder.summary, f"{figures}\n".encode(), 0o600)
+    except OSError as exc:
+        raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc
+
+
+def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return rows as lines of CSV in UTF-8; None is an empty cell."""
+    if not rows:
+        return b""
+    import pandas as pd  # noqa: PLC0415  start-up time
+
+    # Before Python 3.13 csv does not quote a lone CR, and a reader would take it for the end of the row.
+    lone_cr = any("\r" in cell for cells in rows for cell in cells if isinstance(cell, str))
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if lone_cr else csv.QUOTE_MINIMAL
+    frame = pd.DataFrame(rows, dtype=object)
+    text: str = frame.to_csv(index=False, header=False, lineterminator="\n", quoting=quoting)
+    return text.encode()
+
+
+def read_report(place: Path | str) -> pd.DataFrame:
+    """Read the report of an output folder, or a report.csv or failures.csv, as a DataFrame of one row per manifest row.
+
+    The columns are the file's, in its order: `id`, the manifest's own, the effective parameters, the outcome. Texts are as
+    the manifest gave them, without the escapes that the CSV file needs; an empty cell is <NA>.
+
+    string     id, the manifest's own columns, the parameters but those below, status (saved, failed, expired, unknown,
+               pending, abandoned), error_class, error, request_id, output_path and local image_1 … image_3 (relative to
+               the folder), output_sha256, payload_key, run_id, output_state (present, moved, changed; saved rows only)
+    Int64      seed, quality, http_status, attempts, width and height (pixels)
+    Float64    queue_s, inference_s, total_s (seconds); cost (US dollars)
+    boolean    base64
+    datetime   submitted_at, completed_at (UTC, to the millisecond)
+
+    Raises FolderError when the report is missing or cannot be read.
+    """
+    import pandas as pd  # noqa: PLC0415  start-up time
+
+    path = Path(place)
+    if path.is_dir():
+        path /= "report.csv"
+    try:
+        types = _types(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns)
+        as_read = {name: "string" if kind == TIMESTAMP else kind for name, kind in types.items()}
+        frame = pd.read_csv(path, dtype=as_read, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        if "payload_key" not in frame:
+            raise FolderError(
+                f"{path}: is not a report of texbatch. Give an output folder or its report.csv."
+            )
+        for name in frame.columns:
+            if as_read[name] == "string":
+                frame[name] = frame[name].map(unescape_formula, na_action="ignore").astype("string")
+        for name in ("id", *TEMPLATED):
+            frame[name] = frame[name].str.replace("{{", "{").str.replace("}}", "}")
+        for name in (name for name, kind in types.items() if kind == TIMESTAMP):
+            frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601").astype(TIMESTAMP)
+    except FileNotFoundError as exc:
+        raise FolderError(
+            f"{path}: there is no report. A run writes it when it ends, and so does `texbatch report DIR`."
+        ) from exc
+    except (OSError, ValueError, KeyError) as exc:
+        raise FolderError(
+            f"{path}: cannot be read as a report ({exc}). Write it again: texbatch report DIR"
+        ) from exc
+    return frame.rename(columns=unescape_formula)
+
+
+def _types(header: Iterable[str]) -> dict[str, str]:
+    """Return pandas' type of each column of a report; an outcome's column is the prefixed one where there is one."""
+    types = dict.fromkeys(header, "string")
+    types |= {parameter.name: _KINDS.get(parameter.kind, "string") for parameter in PARAMETERS}
+    for name, kind, later in OUTCOMES:
+        column = OWN_PREFIX + name if later and OWN_PREFIX + name in types else name
+        if column in types or not later:
+            types[column] = kind
+    return types
+
+
+def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
+    """Return the folder in figures: rows by status, money in USD, and the last run's times and calls.
+
+    Money is the folder's, over its whole life: an exact bill whatever was interrupted. `saved_by_resume_usd` is the
+    price of work that was done before the last run began and was not sent again. `estimated_usd` is there only when a
+    part of `spent_usd` is our estimate, because the service named no cost.
+    """
+    total, run = totals.folder_totals(ledger), runs.last_run(ledger)
+    figures: dict[str, Any] = {"rows": total.rows}
+    figures |= {status: total.statuses.get(status, 0) for status in STATUSES}
+    figures["spent_usd"] = total.spent / MICRO
+    if total.estimated:
+        figures["estimated_usd"] = total.estimated / MICRO
+    figures |= {
+        "at_risk_usd": None if total.at_risk is None else total.at_risk / MICRO,
+        "saved_by_resume_usd": (run["already_done"] if run else 0) / MICRO,
+        "simulated": ledger.is_local(),
+    }
+    figures |= dict.fromkeys(_RUN_FIGURES)
+    if run is not None:
+        seconds = max((run["ended_at"] or now()) - run["started_at"], 0.0)
+        figures |= {name: run[name] for name in ("status_calls", "http_429", "exit_code")} | {
+            "started_at": iso(run["started_at"]),
+            "ended_at": iso(run["ended_at"]) or None,
+            "seconds": round(seconds, 3),
+            "rows_per_minute": round(run["rows_saved"] * 60 / seconds, 2) if seconds else 0.0,
+        }
+    figures["top_errors"] = [
+        {"error_class": error_class, "count": count, "example": example}
+        for error_class, count, example in total.errors
+    ]
+    return figures | {"moved": total.moved, "changed": total.changed}

@@ -1,0 +1,160 @@
+"""A redo: rows of a folder made again on purpose, each changed a little first, so that it is other work.
+
+The same work is never paid for twice, so a redo is other work: another seed, a longer prompt. It is paid for like any
+changed row, the earlier image is kept as a version, and the manifest knows nothing of it: a later run of the
+manifest finds the earlier work, already paid, and restores its image. A row that asks for any seed (-1) has what it asked
+for with another one too, and stays as it was redone; after a longer prompt it gets back the seed that was drawn before.
+Rule 1: rows come from the ledger, save failed and expired ones that failures.csv holds: there a person's edits count.
+Rule 2: a row that may be at the service is never redone: an unknown one goes through `resolve`, a pending one ends first.
+Rule 3: what would send nothing is refused with the remedy, not passed over.
+"""
+
+from __future__ import annotations
+
+import secrets
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from batch.core.config import SEED_NEXT
+from batch.core.csv_format import unescape_formula
+from batch.core.errors import UsageError
+from batch.core.models import Problem, Row
+from batch.core.parameters import MAX_SEED, RANDOM_SEED
+from batch.ledger import integrity, totals
+from batch.manifest.manifest import open_manifest
+from batch.manifest.readers import own_report
+from batch.manifest.values import TemplateError, parse_template, parse_value
+from batch.output import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batch.core.config import Redo
+    from batch.ledger.ledger import Ledger
+    from batch.ledger.totals import ReportRow
+    from batch.output.folder import OutputFolder
+
+_CLOSES = ",.;:!?"
+
+
+class FolderRows:
+    """The rows of a folder that a redo chooses, as a manifest; they read like lines of its report.csv."""
+
+    tabular = True
+    texbatch_own = True
+    header_line: int | None = 1
+
+    def __init__(
+        self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], encoding: str | None
+    ) -> None:
+        """Choose rows by id and by status; without either the failed and expired ones. Raises UsageError."""
+        _check_statuses(redo, folder)
+        self.path = folder.report
+        self.defaults: Mapping[str, str] = {}
+        self._ledger = ledger
+        self._base = folder.path
+        self._redo = redo
+        self._only = frozenset(only)
+        self._statuses = frozenset(redo.statuses or (() if only else report.FAILURES))
+        self._report = report.report_columns(ledger)
+        self._edits = open_manifest(folder.failures, encoding=encoding) if folder.failures.exists() else None
+        names = own_report.without_outcomes(tuple(self._report.names))
+        self.columns = tuple(dict.fromkeys([*names, *(self._edits.columns if self._edits else ())]))
+        self._edited: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<FolderRows {self._base}: {', '.join(sorted(self._statuses | self._only))}>"
+
+    def note(self, number: int, column: str) -> str:  # noqa: ARG002  a row has one line
+        """Return where an edited row was edited."""
+        return f"(failures.csv, row {self._edited[number]}) " if number in self._edited else ""
+
+    def rows(self) -> Iterator[Row | Problem]:
+        """Yield the chosen rows in the report's order, and why one cannot be redone."""
+        edits: dict[str, Row] = {}
+        for entry in self._edits.rows() if self._edits else ():
+            if isinstance(entry, Problem):
+                yield entry
+            else:
+                edits[entry.cells.get("id", "").strip()] = entry
+        names = own_report.without_outcomes(tuple(self._report.names))
+        for number, row in enumerate(totals.report_rows(self._ledger), start=2):
+            if not self._chosen(row):
+                continue
+            if refusal := self._refusal(row):
+                yield Problem(str(self.path), number, "id", f"{row.id!r} {refusal[0]}", refusal[1])
+                continue
+            if integrity.differs(row.payload_key, row.parameters):  # it becomes a manifest, and is paid for
+                raise integrity.other_work(row.payload_key)
+            cells = self._report.cells(row, self._base)
+            texts = {name: unescape_formula(str(cells[name])) for name in names}
+            edited = edits.get(texts["id"]) if row.status in report.FAILURES else None
+            if edited is not None:
+                self._edited[number] = edited.number
+            yield Row(number, texts if edited is None else edited.cells)
+
+    def _chosen(self, row: ReportRow) -> bool:
+        return row.id in self._only if self._only else row.status in self._statuses
+
+    def _refusal(self, row: ReportRow) -> tuple[str, str] | None:
+        """Return why a chosen row cannot be redone, and what to do; None when it can."""
+        status, folder = row.status, self._base
+        if status == "unknown":
+            return (
+                "may have been accepted although no answer came (unknown).",
+                f"`texbatch resolve {quote(str(folder))}` settles it; only then can it be sent again.",
+            )
+        if self._statuses and status not in self._statuses:
+            return f"is {status}.", f"--status chooses {', '.join(sorted(self._statuses))} among --only."
+        if status == "pending" and self._redo.changes:
+            return (
+                "has not ended (pending).",
+                f"Let it end first: texbatch retry {quote(str(folder))} --status pending",
+            )
+        if status in {"saved", "abandoned"} and not self._redo.changes:
+            return (
+                f"is {status}: sent as it is it would be the same work, which is never paid for twice.",
+                'Add --seed random, --seed +1 or --prompt-append "…".',
+            )
+        return None
+
+
+def _check_statuses(redo: Redo, folder: OutputFolder) -> None:
+    for status in redo.statuses:
+        if status not in report.STATUSES:
+            raise UsageError(f"--status {status}: is not a status. Known are {', '.join(report.STATUSES)}.")
+        if status == "unknown":
+            raise UsageError(
+                f"--status unknown: these may have been accepted. `texbatch resolve {quote(str(folder.path))}` settles them; "
+                "only then can they be sent again."
+            )
+
+
+class Rework:
+    """Changes the texts of a row's parameters as a redo asks; used for each row once it is identified."""
+
+    def __init__(self, redo: Redo) -> None:
+        self._seed = redo.seed
+        try:
+            self._append = parse_template(redo.prompt_append)
+        except TemplateError as error:
+            raise UsageError(f"--prompt-append: {error.reason} {error.remedy}") from error
+
+    def __call__(self, given: dict[str, str], scope: Mapping[str, str]) -> None:
+        """Change `given`; `scope` is what a template may take. Raises TemplateError for a column that is not there."""
+        appended = self._append.render(scope).strip()
+        if appended and given["prompt"]:
+            given["prompt"] += appended if appended[0] in _CLOSES else f" {appended}"
+        if self._seed is not None:
+            given["seed"] = self._next(given["seed"])
+
+    def _next(self, seed: str) -> str:
+        """Return the seed that follows; one that is not a number is left to later checks."""
+        before = parse_value("seed", seed)
+        if not isinstance(before, int):
+            return seed
+        if self._seed == SEED_NEXT and before != RANDOM_SEED:
+            return str(before + 1 if before < MAX_SEED else 0)
+        while (drawn := secrets.randbelow(MAX_SEED + 1)) == before:
+            pass
+        return str(drawn)

@@ -1,0 +1,59 @@
+"""One call from a manifest's file to payloads and problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch.core.errors import ManifestError
+from batch.core.models import Payload, Problem
+from batch.manifest.expand import Expander
+from batch.manifest.manifest import open_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came out of a manifest; `errors` are the problems that are no warnings, as text."""
+
+    payloads: list[Payload]
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[str]:
+        return [str(problem) for problem in self.problems if not problem.warning]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(problem) for problem in self.problems if problem.warning]
+
+    @property
+    def only(self) -> Payload:
+        assert self.errors == []
+        (payload,) = self.payloads
+        return payload
+
+
+def read(path: Path, *, encoding: str | None = None, **options) -> Reading:
+    """Open and expand; problems of the header are problems like the others. Paths in messages become names."""
+    try:
+        options.setdefault("overrides", {})
+        items = list(Expander(open_manifest(path, encoding=encoding), **options))
+    except ManifestError as error:
+        items = list(error.problems)
+    folder = f"{path.parent}/"
+    problems = [
+        Problem(
+            item.file.replace(folder, ""),
+            item.row,
+            item.column,
+            item.reason.replace(folder, ""),
+            item.remedy.replace(folder, ""),
+            item.warning,
+        )
+        for item in items
+        if isinstance(item, Problem)
+    ]
+    return Reading([item for item in items if isinstance(item, Payload)], problems)

@@ -1,0 +1,41 @@
+"""However much there is to say about a manifest, what stops a run is not lost among it."""
+
+import pytest
+from support import rows, write_csv
+
+from batch import ManifestError, RunSettings
+from batch.core.config import Reading
+from batch.planning.planner import preview
+from batch.planning.validate import validate
+
+
+@pytest.fixture
+def few_kept(monkeypatch):
+    """Keep three problems of each kind."""
+    monkeypatch.setattr("batch.planning.validate.MOST_PROBLEMS", 3)
+
+
+@pytest.fixture
+def warned(tmp_path):
+    """Write a manifest whose rows each have an empty cell in their prompt, and the columns given for the last."""
+
+    def write(count, **last):
+        lines = [line | {"prompt": "oak {note}", "note": ""} for line in rows(count)]
+        return write_csv(tmp_path / "pairs.csv", [*lines[:-1], lines[-1] | last])
+
+    return write
+
+
+@pytest.mark.parametrize("last", [{"seed": "many"}, {"id": "row-0"}], ids=["a bad cell", "an id used twice"])
+def test_warnings_hide_no_error(few_kept, warned, tmp_path, last):
+    manifest = warned(6, **last)
+    found = validate(manifest, Reading())
+    assert (len(found.warnings), len(found.errors), found.dropped) == (3, 1, 0)
+    with pytest.raises(ManifestError):
+        preview(manifest, RunSettings(tmp_path / "out"))
+
+
+def test_errors_beyond_those_kept_are_counted(few_kept, warned):
+    lines = [line | {"seed": "many"} for line in rows(5)]
+    found = validate(write_csv(warned(1).with_name("bad.csv"), lines), Reading())
+    assert (len(found.errors), found.dropped) == (3, 2)

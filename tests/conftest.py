@@ -82,9 +82,8 @@ def pytest_collection_finish() -> None:
 
         settings.register_profile(
             "texbatch",
-            max_examples=examples(settings.default.max_examples),
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
+            **examples(settings.default.max_examples),
         )
         settings.load_profile("texbatch")
 

@@ -40,7 +40,7 @@ APPLICATION_ID = (
 SQLITE = sqlite3.sqlite_version
 MIGRATIONS = (
     "schema.sql", "accounts.sql", "moved.sql", "kept_for.sql", "aliases.sql", "lost_when.sql", "by_itself.sql",
-    "drawn.sql",
+    "drawn.sql", "redone.sql", "decisions.sql", "candidates.sql",
 )  # fmt: skip
 """Scripts in this folder, each applied once, in order; a ledger's version is how many of them it has seen."""
 
@@ -298,7 +298,9 @@ def _configure(connection: sqlite3.Connection) -> sqlite3.Connection:
     store = "FILE" if can_spill() else "MEMORY"
     connection.execute(f"PRAGMA temp_store={store}")  # a manifest of any length on its way in
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS away (row INTEGER PRIMARY KEY, state TEXT NOT NULL)")
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS away (row INTEGER PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT)"
+    )
     return connection
 
 

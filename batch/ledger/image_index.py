@@ -176,7 +176,7 @@ def searchable_files(ledger: Ledger) -> Iterator[str]:
 
 def note_away(ledger: Ledger, rows: Sequence[tuple[int, str]]) -> None:
     """Note rows whose image was moved away or changed: (row, state)."""
-    ledger.connection.executemany("INSERT INTO temp.away VALUES (?, ?)", rows)
+    ledger.connection.executemany("INSERT INTO temp.away (row, state) VALUES (?, ?)", rows)
 
 
 def remember_facts(ledger: Ledger, rows: Sequence[tuple[int, int, bool, int]]) -> None:

@@ -44,7 +44,7 @@ T = 1_800_000_000.0  # 08:00:00 UTC
 SETTLE_S = 120.0
 PAGE = 6  # rows a page is asked for, so that a small history has several
 
-QUICK = settings(max_examples=examples(250), deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(**examples(250), suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=5_000)
 
 

@@ -228,12 +228,12 @@ class Twins(RuleBasedStateMachine):
             twin.close()
 
 
-STEPS = {"stateful_step_count": 20, "deadline": None, "suppress_health_check": list(HealthCheck)}
+STEPS = {"stateful_step_count": 20, "suppress_health_check": list(HealthCheck)}
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=examples(25), **STEPS)
+TestTwins.settings = settings(**STEPS, **examples(25))
 
 
 @pytest.mark.slow
 class TestManyTwins(Twins.TestCase):
-    settings = settings(max_examples=examples(300), **STEPS)
+    settings = settings(**STEPS, **examples(300))

@@ -89,9 +89,7 @@ CELLS = st.text(alphabet=st.sampled_from(",;\t\"'\n\r a1é{}="), max_size=6) | s
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(150))
 @given(
     table=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=6),
     separator=st.sampled_from(",;\t"),
@@ -129,9 +127,7 @@ def test_what_csv_writes_comes_back(tmp_path, table, separator, dialect, bom):
     assert expected == [(row.number, list(row.cells.values())) for row in rows(path)]
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(300))
 @given(st.text(alphabet=st.sampled_from('",\n\ra '), max_size=40))
 def test_any_text_yields_rows_and_problems_but_no_foreign_error(tmp_path, text):
     path = tmp_path / "any.csv"

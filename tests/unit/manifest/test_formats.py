@@ -111,9 +111,7 @@ def known(payload):
     )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(60))
 @given(table=tables())
 def test_one_table_is_the_same_work_in_every_format(shop, table):
     readings = {suffix: read(write(shop / f"pairs.{suffix}", table)) for suffix in SUFFIXES}

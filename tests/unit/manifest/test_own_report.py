@@ -84,9 +84,7 @@ def test_a_manifest_may_have_a_column_of_that_name(shop):
 TEXT = st.text(alphabet=st.sampled_from("'=+-@\t\r\n{}\",;a1 "), max_size=8)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(100))
 @given(note=TEXT, prompt=TEXT)
 def test_cells_and_prompts_come_back_as_they_were(shop, note, prompt):
     payload = read(report(shop / "failures.csv", note=note, prompt=f"x{prompt}x")).only

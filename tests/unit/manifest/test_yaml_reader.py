@@ -32,17 +32,13 @@ def test_ratios_need_no_quotes(read_yaml):
     assert tuple(payload.parameters[name] for name in ("aspect_ratio", "seed", "base64")) == ("4:5", 12, True)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(60))
 @given(st.integers(-1, MAX_SEED))
 def test_every_seed_comes_back(read_yaml, seed):
     assert seed == read_yaml(f"rows:\n  - {{{PAIR}, seed: {seed}}}\n").only.parameters["seed"]
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(60))
 @given(st.integers() | st.floats() | st.dates())
 def test_a_plain_scalar_is_never_rewritten(read_yaml, value):
     assert str(value) == read_yaml(f"rows:\n  - {{{PAIR}, note: {value}}}\n").only.cells["note"]

@@ -196,9 +196,7 @@ TEXT = st.text(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(60)
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], **examples(60))
 @given(prompt=TEXT, note=TEXT, seed=st.integers(0, 2_147_483_647), quality=st.integers(1, 100))
 def test_a_report_read_back_is_the_same_work(book, payload, folder, prompt, note, seed, quality):
     given_prompt = prompt.strip() or "x"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,11 @@ LONG_TEST_S = 1800
 TIERS = {"slow", "proof", "benchmark"}
 MEMORY = "/dev/shm"
 ROOM_FOR_FILES = 2 << 30
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Of the control group of a container on Linux: microseconds of all cores together in a period of so many, or `max`."""
+LINES_OF_A_FAILURE = 12
+FAILURES = os.environ.get("FAILURES")
+"""A file that names each failed test and the last lines of its report; `.ci/run` prints it at its end."""
 
 # Without bytecode each of many hundred processes would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -34,8 +41,36 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     Tests also wait, for timers and for processes.
     """
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     return (2 * cores if "not slow" in config.option.markexpr else cores) + 1
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may keep busy: in a container there can be fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if CPU_MAX.exists():
+        quota, period = CPU_MAX.read_text(encoding="ascii").split()
+        if quota != "max":
+            cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write down each failure, where the environment names a file for them; workers leave it to their controller."""
+    write_down(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Write down what could not be collected, too."""
+    write_down(report)
+
+
+def write_down(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Add a failure to the file of failures."""
+    if FAILURES and report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        told = report.longreprtext.splitlines()[-LINES_OF_A_FAILURE:]
+        with Path(FAILURES).open("a", encoding="utf-8") as file:
+            file.write("\n".join([f"-- {report.nodeid} ({report.when})", *told, ""]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

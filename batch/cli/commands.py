@@ -152,6 +152,7 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
             planned=partial(console.planned, log),
             confirm=console.confirm,
             confirm_again=console.confirm_again,
+            confirm_candidates=console.confirm_candidates,
             progress=line.on_progress,
             warn=partial(info, event="run.warning", level=WARNING),
             left_out=partial(info, event="run.left_out", level=ERROR),
@@ -190,6 +191,7 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
         only=values["only"] or (),
         retry_failed=values["retry_failed"],
         price=values["price"],
+        candidates=values["candidates"] or 1,
         rate=values["rate"],
         concurrency=values.get("concurrency") or None,
     )

@@ -171,6 +171,7 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
     for name, rows, cost, meaning in (
         ("new", plan.new, plan.cost_of("new"), "to pay"),
         ("changed", len(plan.changed), plan.cost_of("changed"), "to pay again"),
+        *((("candidates", plan.candidates, plan.candidates_cost, "more seeds a row"),) if plan.candidates else ()),
         ("paid before", len(plan.again), plan.again_cost, "the same work, paid again only with --yes on the command line"),
         ("done", plan.done, plan.cost_of("done"), "paid, not sent again"),
         ("in flight", plan.in_flight, plan.cost_of("in_flight"), "paid, to be fetched"),
@@ -260,6 +261,13 @@ def confirm_again(plan: Plan) -> bool:
     return ask(f"{rows} would be paid for again, for the same work. Pay{price}? (no: they are left out)")
 
 
+def confirm_candidates(plan: Plan) -> bool:
+    """Ask on a terminal whether further images of rows may be paid for; without one the answer is no."""
+    cost = plan.candidates_cost
+    price = "" if cost is None else f", about {money(cost, simulated=False)}"
+    return ask(f"{counted(plan.candidates, 'further image')}, more seeds a row. Pay for them{price}?")
+
+
 def confirm_remake(gone: Sequence[MissingImage]) -> bool:
     """List images that no longer exist anywhere, and ask on a terminal whether to pay for them; else the answer is no."""
     prices = [
@@ -293,6 +301,7 @@ def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
         counts = {
             "changed": len(plan.changed),
             "again": len(plan.again),
+            "candidates": plan.candidates,
             "cost_usd": None if plan.cost is None else plan.cost / MICRO,
         }
         for name in ("rows", "new", "done", "in_flight", "unknown", "failed", "to_send"):
@@ -323,6 +332,9 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
     if figures.get("moved"):
         counts[0] += f" ({figures['moved']} moved away)"
+    if extra := figures.get("candidates"):
+        made = counted(extra["made"], "candidate")
+        counts.append(f"{made} made, {extra['failed']} failed" if extra["failed"] else f"{made} made")
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
     money = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
     money += f", ${resumed:.2f} saved by not sending again" if resumed else ""

@@ -22,6 +22,7 @@ from batch.core.config import (
     DEFAULT_NAME,
     GRACE_S,
     JOB_TIMEOUT_S,
+    MOST_CANDIDATES,
     MOST_IN_FLIGHT,
     RETRIES,
     SEED_NEXT,
@@ -248,6 +249,8 @@ CHOICE = (
     Option("--price", type=Value("usd", _price), help="What a job costs, where the folder does not know yet."),
     Option("--only", type=IDS, metavar="ID,…",
            help='Send only these rows; put an id with a comma in quotes: \'"Chair, oak",mug\'.'),
+    Option("--candidates", type=click.IntRange(2, MOST_CANDIDATES), metavar="N",
+           help="Make N images of each row, each of another seed, of which `mark --choose` chooses one."),
     *READING,
 )  # fmt: skip
 """Which rows are meant."""
@@ -315,6 +318,7 @@ class ParsedOptions:
             retry_failed=retry_failed,
             max_failures=number,
             max_failure_share=share,
+            candidates=values["candidates"] or 1,
             **{name: values[name] for name in as_given},
             **{f"{name}_s": values[name] for name in ("job_timeout", "max_duration", "settle", "grace")},
         )

@@ -26,6 +26,7 @@ LOCAL_SERVICE = "local"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 MOST_IN_FLIGHT = 10_000
+MOST_CANDIDATES = 20  # images a row, its first one counted
 RETRIES = 3
 MOST_SUBMITS = 100_000
 JOB_TIMEOUT_S = 900.0
@@ -315,7 +316,7 @@ class RunSettings:
     `yes_to_edits` is a yes to the edited rows alone, as a job file gives it. `max_cost` bounds what this run spends plus
     what was unknown or in flight before it; `price` is the cost of a job, where the folder does not know it.
     `max_failures` and `max_failure_share` (0 … 1) stop the run, `pilot` sends that many rows spread over the manifest.
-    `settle_s` is the time in which the history must list a lost submit, `grace_s` the time that jobs in flight get after
+    `candidates` images are made of each row, each of another seed; `settle_s` is the time in which the history must list a lost submit, `grace_s` the time that jobs in flight get after
     a signal. `redo` does rows of the folder again, each with a small change. `same_account` is a person's confirmation
     that the key belongs to the account that paid for the folder, where the history cannot show it.
     """
@@ -336,6 +337,7 @@ class RunSettings:
     max_failure_share: float | None = None
     max_duration_s: float | None = None
     pilot: int | None = None
+    candidates: int = 1
     settle_s: float = SETTLE_S
     grace_s: float = GRACE_S
     redo: Redo | None = None
@@ -356,6 +358,8 @@ class RunSettings:
             raise UsageError(
                 f"--max-failures: {self.max_failure_share:.0%} is out of range. Give more than 0 % and at most 100 %."
             )
+        if not 1 <= self.candidates <= MOST_CANDIDATES:
+            raise UsageError(f"--candidates: {self.candidates} is out of range. Give 2 … {MOST_CANDIDATES}.")
         if not self.job_timeout_s > 0:
             raise UsageError("--job-timeout: must be more than 0 s. Give a time like 90s, 15m or 2h.")
 

@@ -127,7 +127,8 @@ class Target:
 class Task:
     """One job taken from the ledger: `parameters` and `files` as in Payload, `state` as in the ledger.
 
-    `name` is what a log calls the job: the id of its first row, or its key where no row wants it.
+    `name` is what a log calls the job: the id of its first row, or its key where no row wants it. A candidate is called
+    after its row and its seed, and `aside` is the name below `.previous/` that its image gets, without a suffix.
     `targets` are the rows that share this job and have no image of it yet; none when no row wants it any more.
     `sources` are files below `images/` that already hold the finished image. `request_id`, `output_url` and
     `submitted_at` (seconds since the epoch, UTC) are known from the state accepted on, `sha256` once it was saved.
@@ -148,6 +149,7 @@ class Task:
     estimate: int | None
     sha256: str | None
     attempts: int = 0
+    aside: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,16 @@ class StoredImage:
     height: int
     sha256: str
     came_as: str | None = None
+
+
+def seed_name(row_id: str, seed: object) -> str:
+    """Return what people call one of several images of a row."""
+    return f"{row_id} (seed {seed})"
+
+
+def aside_name(output: str, seed: object) -> str:
+    """Return the name below `.previous/`, without its suffix, of a row's image of this seed; `output` is the row's own name."""
+    return f"{output.rpartition('.')[0] or output}.seed-{seed}"
 
 
 def payload_key(parameters: Mapping[str, Scalar], *, ignore_url_query: bool = False) -> str:

@@ -30,7 +30,7 @@ from batch.execution import account_check, reconcile
 from batch.execution.dispatcher import RunContext, Workload, process_all
 from batch.execution.shutdown import StopController, handle_signals, isolated
 from batch.execution.transitions import Budget
-from batch.ledger import connection, runs, totals
+from batch.ledger import candidates, connection, runs, totals
 from batch.ledger.accounts import bind
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
@@ -73,7 +73,8 @@ class RunHooks:
     """Callbacks of a run: what it reports while it goes on, and what it asks.
 
     `begun` gets the run's id; `planned` the plan and the warnings before anything is sent. `confirm` is asked whether
-    changed rows may be paid for again, `confirm_again` whether the same work may be, unless the settings say yes.
+    changed rows may be paid for again, `confirm_again` whether the same work may be, `confirm_candidates` whether further
+    images of rows may be paid for, unless the settings say yes.
     `progress` gets every step, `warn` what a person should know, `left_out` the rows that are left out without that yes.
     """
 
@@ -81,6 +82,7 @@ class RunHooks:
     planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, warnings: None  # noqa: ARG005
     confirm: Callable[[Plan], bool] = lambda plan: not plan.changed
     confirm_again: Callable[[Plan], bool] = lambda plan: False  # noqa: ARG005
+    confirm_candidates: Callable[[Plan], bool] = lambda plan: False  # noqa: ARG005
     progress: Callable[[Progress], None] = lambda progress: None  # noqa: ARG005
     warn: Callable[[str], None] = lambda message: None  # noqa: ARG005
     left_out: Callable[[str], None] = lambda message: None  # noqa: ARG005
@@ -210,11 +212,13 @@ def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bo
     """
     plan, settings = staged.plan, run.settings
     if run.ledger.loss is not None:  # what seems to be new may have been sent
-        plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)
+        plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)  # it has no candidates then
     hooks.begun(str(run.ledger.run_id))
     hooks.planned(plan, tuple(staged.found.problems))
     if plan.changed and not settings.pays_for_edits and not hooks.confirm(plan):
         raise UsageError(_changed(plan))
+    if plan.candidates and not settings.yes and not hooks.confirm_candidates(plan):
+        raise UsageError(_candidates(plan))
     if not plan.again or settings.yes:
         return plan, settings.yes
     if hooks.confirm_again(plan):
@@ -330,6 +334,8 @@ def finish_run(
         statuses["unknown"] += 1
     if unpaid:
         statuses["left out"] += 1
+    if left_out is None:
+        statuses.update(candidates.end_counts(ledger))
     code = exit_code(statuses, stop)
     with ledger.atomic():
         ledger.finish_run(
@@ -387,6 +393,14 @@ def _changed(plan: Plan) -> str:
         f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {'has' if one else 'have'} "
         f"changed since: {named_rows(plan.changed)}. "
         f"Sending {'it' if one else 'them'} costs money again, {_price(plan.jobs['changed'], plan.price)}. Add --yes to do it."
+    )
+
+
+def _candidates(plan: Plan) -> str:
+    one = plan.candidates == 1
+    return (
+        f"--candidates: {counted(plan.candidates, 'further image')} {'costs' if one else 'cost'} money, "
+        f"{_price(plan.candidates, plan.price)}. Add --yes on the command line to pay for {'it' if one else 'them'}."
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from batch.ledger import candidates
 from batch.ledger.meta import Meta
 from batch.ledger.states import OPEN
 
@@ -102,6 +103,7 @@ def select_missing(ledger: Ledger, only: Sequence[str]) -> tuple[list[str], dict
     named = {"named": json.dumps(list(only)), "all": not only}
     meant = "position IS NOT NULL AND (:all OR id IN (SELECT value FROM json_each(:named)))"
     execute("UPDATE rows SET selected=0 WHERE selected")
+    candidates.forget_wanted(ledger)
     execute(
         f"UPDATE rows SET selected=1 WHERE {meant} AND job IN (SELECT job FROM jobs WHERE state='saved') "
         "AND (kept_job IS NOT job OR coalesce(kept_for, kept_output) IS NOT output "

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batch.core import error_classes
 from batch.core.errors import FolderError, InvalidTransition, RequestIdTaken, TexbatchError
-from batch.core.models import CONTENT_PREFIX, Target, Task
+from batch.core.models import CONTENT_PREFIX, Target, Task, aside_name, seed_name
 from batch.core.units import boot, counter
 from batch.ledger import connection as opening
 from batch.ledger import integrity, store
 from batch.ledger.mark import Loss, Mark, find_loss
 from batch.ledger.meta import Meta
+from batch.ledger.series import WANTED, rows_of
 from batch.ledger.states import FORGETS_UPLOADS, IN_FLIGHT, OPEN, Event, State, next_state
 from batch.ledger.store import LedgerStore, Part, Position, StoreFailed
 
@@ -66,6 +67,10 @@ _QUEUE = {
         WHERE r.position > :number AND r.selected AND j.state = 'planned'
           AND (:pilot IS NULL OR r.job IN (SELECT value FROM json_each(:pilot)))
           AND NOT EXISTS (SELECT 1 FROM rows e WHERE e.job = r.job AND e.selected AND e.position < r.position)
+        ORDER BY number LIMIT :page""",
+    Part.CANDIDATES: f"""
+        SELECT DISTINCT c.job AS job, 0 AS age, c.job AS number FROM {WANTED}
+          AND c.job > :number AND j.state = 'planned'
         ORDER BY number LIMIT :page""",
 }
 
@@ -360,7 +365,7 @@ class Ledger(LedgerStore):
             if page:
                 end = Position(after.part, page[-1]["age"], page[-1]["number"])
                 return self.tasks([row["job"] for row in page]), end
-            if after.part is Part.PLANNED:
+            if after.part is Part.CANDIDATES:
                 return [], after
             after = Position(Part(after.part + 1))
 
@@ -375,12 +380,14 @@ class Ledger(LedgerStore):
         files: dict[int, dict[str, Path]] = {job: {} for job in jobs}
         targets: dict[int, list[Target]] = {job: [] for job in jobs}
         sources: dict[int, list[str]] = {job: [] for job in jobs}
+        own: set[int] = set()
         for row in execute(
             "SELECT r.job, r.id, r.output, r.files, r.kept_output, r.position, k.sha256 AS kept_sha256, "
             f"{_MISPLACED} OR (r.selected AND :again) AS wanted "
             f"FROM rows r LEFT JOIN jobs k ON k.job = r.kept_job WHERE r.{wanted} ORDER BY +r.position",
             these,
         ):
+            own.add(row["job"])
             files[row["job"]] |= {
                 content: Path(path) for content, path in integrity.parsed(row["files"]).items()
             }
@@ -394,9 +401,14 @@ class Ledger(LedgerStore):
             these,
         ):
             sources[row["kept_job"]].append(row["kept_output"])
+        rowless = [job for job in jobs if job not in own]
+        extra = rows_of(self.connection, rowless) if rowless else {}
         tasks = []
         for job in jobs:
-            row = found[job]
+            row, rows = found[job], extra.get(job, [])
+            for of in rows:
+                files[job] |= {content: Path(path) for content, path in integrity.parsed(of["files"]).items()}
+            name = targets[job][0].id if targets[job] else row["payload_key"]
             state, parameters = integrity.state_of(row["state"]), integrity.parsed(row["parameters"])
             # A planned one is about to be paid for.
             if state is State.PLANNED and integrity.differs(row["payload_key"], parameters):
@@ -405,7 +417,7 @@ class Ledger(LedgerStore):
                 Task(
                     job=job,
                     key=row["payload_key"],
-                    name=targets[job][0].id if targets[job] else row["payload_key"],
+                    name=seed_name(rows[0]["id"], rows[0]["seed"]) if rows else name,
                     state=state,
                     targets=tuple(targets[job]),
                     sources=tuple(sources[job]),
@@ -417,6 +429,7 @@ class Ledger(LedgerStore):
                     estimate=row["estimate"],
                     sha256=row["sha256"],
                     attempts=row["attempts"],
+                    aside=aside_name(rows[0]["output"], rows[0]["seed"]) if rows else None,
                 )
             )
         return tasks
@@ -427,7 +440,8 @@ class Ledger(LedgerStore):
             f"SELECT (SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({_IN_FLIGHT_LIST})) + "
             "(SELECT count(DISTINCT r.job) FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL "
             "AND ((j.state = 'planned' AND (:pilot IS NULL OR r.job IN (SELECT value FROM json_each(:pilot)))) OR "
-            f"(j.state = 'saved' AND {_MISPLACED})))",
+            f"(j.state = 'saved' AND {_MISPLACED}))) + "
+            f"(SELECT count(DISTINCT c.job) FROM {WANTED} AND j.state = 'planned')",
             {"pilot": self.meta(Meta.PILOT)},
         ).fetchone()[0]
         return total
@@ -637,12 +651,18 @@ class Ledger(LedgerStore):
         return most or None
 
     def choose_pilot(self, number: int | None) -> None:
-        """Let only `number` planned jobs, spread evenly over the manifest, be sent; None: all. Runs inside `atomic`."""
+        """Let only `number` planned jobs, spread evenly over the manifest, be sent; None: all. Runs inside `atomic`.
+
+        A job of which only candidates are to be sent counts as one of them.
+        """
         execute = self.connection.execute
         execute("DELETE FROM meta WHERE name=?", (Meta.PILOT,))
         if number is None:
             return
-        planned = "FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL AND j.state='planned'"
+        planned = (
+            "FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL AND (j.state='planned' "
+            "OR r.row IN (SELECT c.row FROM candidates c JOIN jobs m ON m.job = c.job WHERE c.wanted AND m.state='planned'))"
+        )
         total: int = execute(f"SELECT count(DISTINCT r.job) {planned}").fetchone()[0]
         places = {i * total // number for i in range(number)} if number < total else range(total)
         ordered = execute(

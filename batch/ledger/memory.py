@@ -21,10 +21,11 @@ from anyio.lowlevel import checkpoint
 from batch.core import error_classes
 from batch.core.config import LOCAL_SERVICE
 from batch.core.errors import InvalidTransition, RequestIdTaken
-from batch.core.models import Target, Task, payload_key
+from batch.core.models import Target, Task, aside_name, payload_key, seed_name
 from batch.core.parameters import MAX_SEED, RANDOM_SEED
 from batch.core.units import boot, counter
 from batch.ledger import store
+from batch.ledger.series import WITHOUT
 from batch.ledger.states import FORGETS_UPLOADS, IN_FLIGHT, Event, State, next_state
 from batch.ledger.store import LedgerStore, Part, Position
 
@@ -92,6 +93,14 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
+class _Member:
+    """A job of a row's series: its candidate, `wanted` by the current command."""
+
+    series: int
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Event:
     job: int
     attempt: int
@@ -125,6 +134,7 @@ class MemoryLedger(LedgerStore):
         self.runs: dict[str | None, dict[str, Any]] = {}
         self._jobs: dict[int, _Job] = {}
         self._rows: dict[str, _Row] = {}
+        self._members: dict[tuple[str, int], _Member] = {}
         self._events: dict[int, _Event] = {}
         self._uploads: dict[str, tuple[str, float]] = {}
         self._notes: dict[str, Any] = {}
@@ -159,7 +169,11 @@ class MemoryLedger(LedgerStore):
         _assign(into, key, value)
 
     def _change_row(self, row: _Row, **changes: Any) -> None:
-        self._put(self._rows, row.id, replace(row, **changes))
+        changed = replace(row, **changes)
+        if row.job and row.job != changed.job and self._jobs[row.job].attempts:  # it can be chosen again
+            known = self._members.get((row.id, row.job), _Member(row.job))
+            self._put(self._members, (row.id, row.job), known)
+        self._put(self._rows, row.id, changed)
 
     # -- the manifest ----------------------------------------------------------------------------------------------------
 
@@ -190,6 +204,56 @@ class MemoryLedger(LedgerStore):
                 selected=selected,
             )
 
+    def adopt_candidates(self, number: int, draw: Callable[[], int]) -> None:
+        """Let the selected rows have `number` images each, as the functions of candidates.py do. Runs inside `atomic`."""
+        for place, member in list(self._members.items()):
+            if member.wanted:
+                self._put(self._members, place, replace(member, wanted=False))
+        asking = [
+            row
+            for row in self._rows.values()
+            if row.selected and row.position and self._jobs[row.job].state not in WITHOUT
+        ]
+        series: dict[int, list[_Row]] = {}
+        for row in asking if number > 1 else ():
+            series.setdefault(self._series(row), []).append(row)
+        pools = {number_of: self._pool(number_of, rows) for number_of, rows in series.items()}
+        for number_of, rows in sorted(series.items()):
+            pool = pools[number_of]
+            first = min(rows, key=lambda row: row.position or 0)
+            while len(pool) < number:
+                pool.append(self._planned({**self._jobs[first.job].parameters, "seed": draw()}))
+            own = {row.job for row in rows}
+            for row in rows:
+                for rank, job in enumerate(pool):
+                    if rank < number or job in own:
+                        self._put(self._members, (row.id, job), _Member(number_of, wanted=job not in own))
+
+    def _series(self, row: _Row) -> int:
+        own = self._members.get((row.id, row.job))
+        others = [member.series for (_, job), member in self._members.items() if job == row.job]
+        return own.series if own else min(others, default=row.job)
+
+    def _pool(self, series: int, rows: Sequence[_Row]) -> list[int]:
+        own = {row.job for row in rows}
+        members = {job for (_, job), member in self._members.items() if member.series == series} | own
+        return sorted(members, key=lambda job: (job not in own, self._jobs[job].state is State.PLANNED, job))
+
+    def _planned(self, parameters: Mapping[str, Scalar]) -> int:
+        number, key = len(self._jobs) + 1, payload_key(parameters)
+        self._put(self._jobs, number, _Job(key, parameters))
+        return number
+
+    def _wanted(self) -> set[int]:
+        """Return the candidates that the current command asked for, of rows whose own job went well so far."""
+        own = {row.job for row in self._rows.values() if row.selected and row.position is not None}
+        rows = {
+            row.id
+            for row in self._rows.values()
+            if row.selected and row.position and self._jobs[row.job].state not in WITHOUT
+        }
+        return {job for (row, job), member in self._members.items() if member.wanted and row in rows} - own
+
     def _in(self, *states: State) -> list[tuple[int, _Job]]:
         return [(number, job) for number, job in self._jobs.items() if job.state in states]
 
@@ -207,7 +271,7 @@ class MemoryLedger(LedgerStore):
             page = sorted(each for each in self._part(after.part) if each[0] > after)[: store.JOBS_A_PAGE]
             if page:
                 return self.tasks([job for _, job in page]), page[-1][0]
-            if after.part is Part.PLANNED:
+            if after.part is Part.CANDIDATES:
                 return [], after
             after = Position(Part(after.part + 1))
 
@@ -217,8 +281,11 @@ class MemoryLedger(LedgerStore):
         for row in self._rows.values():
             if row.selected and row.position is not None:
                 wanted.setdefault(row.job, []).append(row)
+        extra = self._wanted() if part is Part.CANDIDATES else set()
         for number, job in self._jobs.items():
             rows = wanted.get(number, [])
+            if number in extra and job.state is State.PLANNED:
+                yield Position(part, 0.0, number), number
             if part is Part.IN_FLIGHT and job.state in IN_FLIGHT and job.run_id != self.run_id:
                 yield Position(part, job.fields.get("submitted_at") or 0.0, number), number
             if part is Part.MISPLACED and job.state is State.SAVED and any(row.misplaced for row in rows):
@@ -236,10 +303,14 @@ class MemoryLedger(LedgerStore):
             for row in rows
             if row.position is not None and (row.misplaced or (row.selected and again))
         )
-        name = targets[0].id if targets else job.key
+        of = [] if rows else self._rows_with_candidate(number)
+        files = {content: path for row in (rows or of) for content, path in row.files.items()}
+        name, aside = targets[0].id if targets else job.key, None
+        if of:
+            seed = job.parameters["seed"]
+            name, aside = seed_name(of[0].id, seed), aside_name(of[0].output, seed)
         holding = [row for row in self._rows.values() if row.kept_job == number and not row.nowhere]
         sources = tuple(row.kept_output for row in holding if row.kept_output is not None)
-        files = {content: path for row in rows for content, path in row.files.items()}
         known = {name: job.fields.get(name) for name in _OF_TASK}
         return Task(
             number,
@@ -251,14 +322,21 @@ class MemoryLedger(LedgerStore):
             job.parameters,
             files,
             attempts=job.attempts,
+            aside=aside,
             **known,
         )
+
+    def _rows_with_candidate(self, job: int) -> list[_Row]:
+        """Return the rows whose candidate a job is, in manifest order, those that are no longer in it last."""
+        rows = [row for row in self._rows.values() if (row.id, job) in self._members]
+        return sorted(rows, key=lambda row: (row.position is None, row.position or 0))
 
     def _sha256_of(self, job: int | None) -> str | None:
         return None if job is None else self._jobs[job].fields.get("sha256")
 
     def open_jobs(self) -> int:
-        queued = (place for part in (Part.MISPLACED, Part.PLANNED) for place in self._part(part))
+        parts = (Part.MISPLACED, Part.PLANNED, Part.CANDIDATES)
+        queued = (place for part in parts for place in self._part(part))
         return len(self._in(*IN_FLIGHT)) + sum(1 for _ in queued)
 
     def outstanding(self) -> store.Outstanding:

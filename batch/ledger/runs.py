@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch.core import error_classes
 from batch.core.parameters import IMAGE_PARAMETERS
-from batch.ledger import integrity
+from batch.ledger import candidates, integrity
 from batch.ledger.meta import Meta
 from batch.ledger.states import OPEN, Event, State, paid
 from batch.ledger.store import JOBS_A_PAGE
@@ -61,7 +61,10 @@ def suspect(ledger: Ledger, price: int | None) -> int:
     if text is None:
         return 0
     lost = integrity.parsed(text)
-    suspects = execute(_SUSPECTS, lost).fetchall()
+    suspects = [
+        *execute(_SUSPECTS, lost).fetchall(),
+        *candidates.suspects(ledger, lost["job"], lost["seq"]),
+    ]
     for row in suspects:
         parameters = integrity.parsed(row["parameters"])
         sent: dict[str, str | None] = {"seed": None} if lost["seeds"] and row["drawn"] else {}

@@ -547,7 +547,8 @@ class Plan:
     work was paid for before and would be once more, with the reason: (id, why); `again_jobs` is how many
     jobs that is, which are in `to_send` only when the settings say yes to them. `jobs` counts the jobs of each kind of
     row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is the last
-    price a job of this folder cost, in micro-dollars, None when none is known.
+    price a job of this folder cost, in micro-dollars, None when none is known. `candidates` of the jobs in `to_send` are
+    further images of rows, which were asked for.
     """
 
     rows: int
@@ -562,10 +563,16 @@ class Plan:
     again: tuple[tuple[str, str], ...] = ()
     again_jobs: int = 0
     jobs: Mapping[str, int] = field(default_factory=dict)
+    candidates: int = 0
 
     def cost_of(self, kind: str) -> int | None:
         """Return the micro-dollars that the jobs of one kind of row cost, or None when no price is known."""
         return None if self.price is None else self.jobs[kind] * self.price
+
+    @property
+    def candidates_cost(self) -> int | None:
+        """Micro-dollars that further images of rows cost, or None when no price is known."""
+        return None if self.price is None else self.candidates * self.price
 
     @property
     def again_cost(self) -> int | None:

@@ -59,6 +59,7 @@ class Part(IntEnum):
     IN_FLIGHT = 0  # paid by an earlier run and not on disk: least time left first
     MISPLACED = 1  # saved, and a selected row wants the image at a place where it is not
     PLANNED = 2  # of selected rows, in manifest order
+    CANDIDATES = 3  # further images of selected rows, as the command asked for: a cap is reached by them last
 
 
 class Position(NamedTuple):

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batch.ledger import integrity
+from batch.core.models import seed_name
+from batch.ledger import candidates, integrity
 from batch.ledger.meta import Meta
+from batch.ledger.series import PRESENT, rows_of
 from batch.ledger.states import AT_RISK, IN_FLIGHT, OPEN, REPORTED, Event, State
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class FolderTotals:
     """The folder's figures: rows of the current manifest by reported status, and micro-dollars over its whole life.
 
     `at_risk` is what perhaps paid or paid work without an image on disk may have cost, None when no price is known.
-    `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked.
+    `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked. `made` and
+    `not_made` count further images of rows (candidates): saved ones, and those that failed or expired.
     """
 
     rows: int
@@ -66,6 +69,8 @@ class FolderTotals:
     errors: tuple[tuple[str, int, str], ...]
     moved: int
     changed: int
+    made: int
+    not_made: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,10 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class UnknownJob:
-    """A job that may have been accepted: the ids of its rows, when it was sent (epoch seconds), micro-dollars at risk."""
+    """A job that may have been accepted: the ids of its rows, when it was sent (epoch seconds), micro-dollars at risk.
+
+    A candidate is called after its rows and its seed (`seed_name`), as if these were ids.
+    """
 
     job: int
     ids: tuple[str, ...]
@@ -130,11 +138,13 @@ def unknown_jobs(ledger: Ledger) -> list[UnknownJob]:
         f"SELECT job, submitted_at, estimate, error FROM jobs WHERE {OPEN} AND state=? ORDER BY submitted_at",
         (State.UNKNOWN,),
     ).fetchall()
-    ids = "SELECT id FROM rows WHERE job=? ORDER BY position"
+    own = "SELECT id FROM rows WHERE job=? ORDER BY position"
+    of = rows_of(ledger.connection, [job["job"] for job in jobs])
     return [
         UnknownJob(
             job["job"],
-            tuple(row["id"] for row in ledger.connection.execute(ids, (job["job"],))),
+            tuple(row["id"] for row in ledger.connection.execute(own, (job["job"],)))
+            or tuple(seed_name(row["id"], row["seed"]) for row in of.get(job["job"], ())),
             job["submitted_at"],
             job["estimate"] if job["estimate"] is not None else known,
             job["error"] or "",
@@ -148,7 +158,9 @@ def strays(ledger: Ledger) -> tuple[Stray, ...]:
     found = ledger.connection.execute(
         "SELECT job, state, (SELECT id FROM rows r WHERE r.job = j.job ORDER BY row LIMIT 1) AS id FROM jobs j "
         f"WHERE {OPEN} AND state IN ({','.join('?' * len(AT_RISK))}) "
-        "AND NOT EXISTS (SELECT 1 FROM rows r WHERE r.job = j.job AND r.position IS NOT NULL) ORDER BY job",
+        "AND NOT EXISTS (SELECT 1 FROM rows r WHERE r.job = j.job AND r.position IS NOT NULL) "
+        "AND NOT EXISTS (SELECT 1 FROM candidates c JOIN rows r ON r.row = c.row "
+        f"WHERE c.job = j.job AND r.position IS NOT NULL AND {PRESENT}) ORDER BY job",
         AT_RISK,
     )
     return tuple(Stray(row["id"] or f"job {row['job']}", row["state"] == State.UNKNOWN) for row in found)
@@ -213,6 +225,7 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
         (TOP_ERRORS,),
     )
+    made, not_made = candidates.made_and_failed(ledger)
     return FolderTotals(
         rows=sum(counts.values()),
         statuses=counts,
@@ -222,6 +235,8 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
         moved=away.get("moved", 0),
         changed=away.get("changed", 0),
+        made=made,
+        not_made=not_made,
     )
 
 
@@ -233,7 +248,7 @@ def folder_status(ledger: Ledger) -> FolderStatus:
         row["state"]: row["n"]
         for row in execute(
             "SELECT state, count(*) AS n FROM jobs WHERE job IN (SELECT job FROM rows WHERE position IS NOT NULL) "
-            "GROUP BY state"
+            "OR job IN (SELECT job FROM candidates WHERE wanted) GROUP BY state"
         )
     }
     left = status_counts(ledger, selected_only=True).get("pending", 0)

@@ -24,7 +24,7 @@ from batch.core.models import StoredImage
 from batch.core.parameters import EXTENSIONS
 from batch.ledger import image_index
 from batch.ledger.states import State
-from batch.output.files import IMAGE_LIMIT, IMAGES, PREVIOUS, sha256_of
+from batch.output.files import IMAGE_LIMIT, IMAGES, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,7 +95,8 @@ def from_base64(text: str) -> bytes:
 def write_image(previous: PreviousVersions, task: Task, image: StoredImage) -> None:
     """Put a job's image under the name that each of its rows wants; blocking; raises FolderError when the disk refuses.
 
-    Whatever a row had before, under this name or another, is archived. So is a paid image that no row wants any more.
+    Whatever a row had before, under this name or another, is archived. So is a paid image that no row wants as its own: a
+    candidate's, or that of a row which has changed.
     """
     for target in task.targets:
         exists = previous.image_store.exists(target.output)
@@ -106,9 +107,7 @@ def write_image(previous: PreviousVersions, task: Task, image: StoredImage) -> N
         previous.image_store.write(target.output, image.data)
     if not task.targets and task.state != State.SAVED:
         image_format = image.came_as or str(task.parameters["image_format"])
-        name = f"{PREVIOUS}/{task.key}.{EXTENSIONS[image_format]}"
-        if find(previous.image_store, [name], image.sha256) is None:
-            previous.image_store.write(name, image.data)
+        previous.put(task.aside or task.key, EXTENSIONS[image_format], image.data, image.sha256)
 
 
 def make_way(previous: PreviousVersions, target: Target, others: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ noted. A run that misses nothing reads nothing here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -51,6 +52,23 @@ class PreviousVersions:
             found = self._sha256_at(name)
             if found is not None and found == sha256:
                 self._archive(name, found)
+
+    def put(self, stem: str, extension: str, data: bytes, sha256: str) -> str:
+        """Put an image here that no row has at its place, unless it is there; return its name.
+
+        Where another image has the name, a number is put on it.
+        """
+        with self._moving:
+            for number in itertools.count(1):
+                name = f"{PREVIOUS}/{stem}{f'-{number}' if number > 1 else ''}.{extension}"
+                if self.image_store.exists(name) is None:
+                    self.image_store.write(name, data)
+                elif self._sha256_at(name) != sha256:
+                    continue
+                break
+            if self._names is not None:
+                self._names[sha256] = name
+            return name
 
     def versions_of(self, outputs: Iterable[str]) -> list[str]:
         """Return the names of what was archived under these output names, newest first."""

@@ -209,7 +209,8 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
 
     Money is the folder's, over its whole life: an exact bill whatever was interrupted. `saved_by_resume_usd` is the
     price of work that was done before the last run began and was not sent again. `estimated_usd` is there only when a
-    part of `spent_usd` is our estimate, because the service named no cost.
+    part of `spent_usd` is our estimate, because the service named no cost; `candidates` only when further images of rows
+    were made, or failed.
     """
     total, run = totals.folder_totals(ledger), runs.last_run(ledger)
     figures: dict[str, Any] = {"rows": total.rows}
@@ -235,4 +236,7 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
         {"error_class": error_class, "count": count, "example": example}
         for error_class, count, example in total.errors
     ]
-    return figures | {"moved": total.moved, "changed": total.changed}
+    figures |= {"moved": total.moved, "changed": total.changed}
+    if total.made or total.not_made:
+        figures["candidates"] = {"made": total.made, "failed": total.not_made}
+    return figures

@@ -68,7 +68,7 @@ SOON_S = 2.0
 SHARE = 20.0
 """A sheet never takes more than one part in so many of the time: that of a long manifest comes less often."""
 
-_VERSION = re.compile(r"(?P<stem>.+)\.\d{8}T\d{6}Z(?:-\d+)?(?P<suffix>\.[^.]+)")
+_VERSION = re.compile(r"(?P<stem>.+)\.(?:\d{8}T\d{6}Z|seed-\d+)(?:-\d+)?(?P<suffix>\.[^.]+)")
 
 
 @dataclass(slots=True)

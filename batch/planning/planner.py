@@ -7,7 +7,7 @@ before and has not changed since is not read again: its rows are in the ledger (
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,7 @@ from batch.core.config import DEFAULT_NAME
 from batch.core.errors import ManifestError, UsageError
 from batch.core.models import Problem
 from batch.core.units import counted, named
-from batch.ledger import connection, image_index, runs, totals
+from batch.ledger import candidates, connection, image_index, runs, totals
 from batch.ledger.input_cache import InputCache
 from batch.ledger.ledger import Ledger
 from batch.ledger.meta import Meta
@@ -104,6 +104,13 @@ def make_plan(
     if writable:
         with ledger.atomic():
             image_index.search_again_if_new(ledger)
+    adopt_candidates = partial(
+        candidates.adopt,
+        ledger,
+        settings.candidates,
+        retry_failed=settings.retry_failed,
+        pay_again=settings.yes,
+    )
     known = None
     if not (merge or settings.redo or path.resolve().parent == folder.path.resolve()):
         known = fingerprint(path, settings.reading, check)
@@ -113,7 +120,13 @@ def make_plan(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
         )
         found = ValidationReport(tuple(totals.columns(ledger)), plan.rows)
-        return StagedPlan(plan, found, partial(adopt_unchanged, ledger, retry_failed=settings.retry_failed))
+
+        def adopt_again(*, pay_again: bool = False) -> None:
+            adopt_unchanged(ledger, retry_failed=settings.retry_failed, pay_again=pay_again)
+            adopt_candidates()
+
+        plan = _with_candidates(plan, ledger, ADOPTED, settings, named=False)
+        return StagedPlan(plan, found, adopt_again)
     with ledger.atomic() if writable else nullcontext():
         stage, found, merging = stage_manifest(
             path,
@@ -129,6 +142,8 @@ def make_plan(
     _add_notices(found, path, stage, plan)
     if plan.changed:
         stage.check_changed(number for number, _ in plan.changed)
+    rows_named = bool(settings.only) or (merging and settings.redo is None)
+    plan = _with_candidates(plan, ledger, STAGED, settings, named=rows_named)
 
     def adopt(*, pay_again: bool = False) -> None:
         whole = stage.adopt(
@@ -138,9 +153,23 @@ def make_plan(
             name=settings.reading.name or DEFAULT_NAME,
             pay_again=pay_again,
         )
+        adopt_candidates()
         remember(ledger, path, known if whole and not merging and not found.problems else None)
 
     return StagedPlan(plan, found, adopt)
+
+
+def _with_candidates(plan: Plan, ledger: Ledger, rows: str, settings: RunSettings, *, named: bool) -> Plan:
+    """Return the plan with the further images of its rows, STAGED or ADOPTED; `named`: accepted rows are meant too."""
+    more = candidates.plan(
+        ledger,
+        rows,
+        settings.candidates,
+        named=named,
+        retry_failed=settings.retry_failed,
+        pay_again=settings.yes,
+    )
+    return replace(plan, candidates=more, to_send=plan.to_send + more)
 
 
 def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) -> None:

@@ -16,7 +16,7 @@ import support
 import batch
 
 LIMITS = {
-    "whole": {"functions": 332, "files": 60},
+    "whole": {"functions": 352, "files": 64},
     "queued": {"functions": 112, "files": 26},
     "job": {"functions": 78, "files": 20},
 }

@@ -21,6 +21,7 @@ SETTINGS = {
     "--max-failures": ("20", "max_failures", 20),
     "--max-duration": ("1h30m", "max_duration_s", 5400.0),
     "--pilot": ("5", "pilot", 5),
+    "--candidates": ("4", "candidates", 4),
     "--settle": ("0s", "settle_s", 0.0),
     "--grace": ("2m", "grace_s", 120.0),
     "--only": ("row-1, row-0", "only", ("row-1", "row-0")),

@@ -6,10 +6,11 @@ from types import MappingProxyType
 
 from batch.core.models import Payload
 from batch.core.parameters import PARAMETERS
+from batch.ledger import candidates as members
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
 from batch.ledger.memory import MemoryLedger
-from batch.ledger.staging import Stage
+from batch.ledger.staging import STAGED, Stage
 from batch.ledger.states import Event, State
 from batch.ledger.store import Position
 from batch.manifest.naming import fold_name
@@ -49,13 +50,15 @@ class Sqlite:
             Ledger.temporary(clock=clock) if path is None else Ledger.create_or_open(path, clock=clock)
         )
 
-    def adopt(self, payloads, only=None):
+    def adopt(self, payloads, only=None, candidates=1, draw=None):
         stage = Stage(self.store)
         stage.fill(payloads, fold_name)
         if only is not None:
             stage.select(only)
+        members.plan(self.store, STAGED, candidates, named=False)
         with self.store.atomic():
             stage.adopt(["id"], merge=False, retry_failed=False)
+            members.adopt(self.store, candidates, draw=draw)
 
     def belongs_to(self, service):
         with self.store.atomic():
@@ -80,9 +83,10 @@ class Memory:
     def __init__(self, clock, _path=None):
         self.store = MemoryLedger(clock)
 
-    def adopt(self, payloads, only=None):
+    def adopt(self, payloads, only=None, candidates=1, draw=None):
         with self.store.atomic():
             self.store.adopt(payloads, only)
+            self.store.adopt_candidates(candidates, draw)
 
     def belongs_to(self, service):
         self.store.service = service

@@ -67,7 +67,7 @@ def test_paid_work_that_no_row_wants_any_more_is_carried_all_the_same(book, payl
     first, second = JobQueue().page(book.ledger), book.job("a")
     assert [job] == [carried.job for carried in first]
     assert first[0].targets == ()
-    assert first[0].name == first[0].key
+    assert first[0].name == "a (seed 87568756)"
     assert second != job
 
 

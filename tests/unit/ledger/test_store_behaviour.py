@@ -316,12 +316,13 @@ def test_rows_that_are_not_selected_are_not_sent_but_what_is_paid_is_processed(f
     assert folder.names() == ["a", "c"]
 
 
-def test_paid_work_that_no_row_wants_any_more_is_processed_under_its_key(folder):
+def test_paid_work_that_no_row_wants_any_more_is_called_after_its_row_and_seed(folder):
     job = folder.bring(folder.adopt(payload("a"))["a"], S.ACCEPTED)
     folder.adopt(payload("a", prompt="other"))
     folder.store.run_id = "run-2"
     task = queued(folder.store)[0]
-    assert (task.job, task.targets, task.name) == (job, (), task.key)
+    assert (task.job, task.targets, task.name) == (job, (), "a (seed 87568756)")
+    assert task.aside == "a.seed-87568756"
 
 
 def test_a_job_of_two_rows_comes_once_with_both_and_its_files(folder):

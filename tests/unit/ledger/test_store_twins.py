@@ -1,5 +1,6 @@
 """Whatever is done to them, in whatever order: SQLite and the dictionaries give the same answers."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,7 @@ class Twins(RuleBasedStateMachine):
         self.now = 1_800_000_000.0
         self.twins = [kind(lambda: self.now) for kind in (Sqlite, Memory)]
         self.requests = self.runs = 0
+        self.seeds = 1000
         for twin in self.twins:  # each work once, so that both give it the same number
             twin.adopt([self.row(*each) for each in zip(ROWS, NAMES, PROMPTS, strict=False)])
         self.begin_run(price=None)
@@ -93,11 +95,16 @@ class Twins(RuleBasedStateMachine):
         names=st.permutations(NAMES),
         prompts=st.lists(st.sampled_from(PROMPTS), min_size=len(ROWS), max_size=len(ROWS)),
         count=st.integers(1, len(ROWS)),
+        candidates=st.integers(1, 3),
+        only=st.one_of(st.none(), st.sets(st.sampled_from(ROWS))),
     )
-    def adopt(self, ids, names, prompts, count):
+    def adopt(self, ids, names, prompts, count, candidates, only):
         rows = [self.row(*each) for each in zip(ids, names, prompts, strict=False)]
+        first = self.seeds
         for twin in self.twins:
-            twin.adopt(rows[:count])
+            seeds = itertools.count(first)
+            twin.adopt(rows[:count], only, candidates, lambda seeds=seeds: next(seeds))
+        self.seeds = first + 100
 
     @rule(data=st.data(), event=st.sampled_from(Event))
     def any_event(self, data, event):

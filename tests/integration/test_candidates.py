@@ -1,0 +1,162 @@
+"""Several seeds a row: asked for with their price, paid once each, kept beside the row's own image."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+import support
+from support import report, rows, statuses, submits
+
+pytestmark = pytest.mark.usefixtures("quick_polls")
+
+
+def aside(out):
+    """Return the names of what lies in images/.previous/."""
+    return sorted(path.name for path in (out / "images" / ".previous").glob("*"))
+
+
+def seeds_of(hosted, prompt):
+    """Return the seeds with which a prompt was sent, in order."""
+    return [job["body"]["seed"] for job in hosted.stats()["jobs"] if job["body"]["prompt"] == prompt]
+
+
+def test_each_row_gets_so_many_seeds_and_its_own_image_is_the_first(hosted, command, pairs, out):
+    code, told, errors = command("run", pairs(2), "--out", out, "--candidates", 3, "--yes")
+    assert code == 0, errors
+    assert (submits(hosted), support.accepted_twice(hosted.stats())) == (6, [])
+    assert "2 saved, 0 failed, 4 candidates made; $0.18 spent" in told
+    first, *others = seeds_of(hosted, "oak 1")
+    assert (first, len({first, *others})) == (1, 3)
+    assert {row["id"]: int(row["seed"]) for row in report(out)} == {"row-0": 0, "row-1": 1}
+    expected = [f"row-1.seed-{seed}.webp" for seed in others]
+    expected += [f"row-0.seed-{seed}.webp" for seed in seeds_of(hosted, "oak 0")[1:]]
+    assert aside(out) == sorted(expected)
+    assert support.summary(out)["candidates"] == {"made": 4, "failed": 0}
+    support.assert_pictures_belong(out, hosted.stats())
+    support.assert_ledger_sound(out)
+
+
+def test_without_a_yes_nothing_is_sent_and_the_price_is_named(hosted, command, manifest, out):
+    assert command("run", manifest, "--out", out)[0] == 0
+    before = support.files_in(out)
+    code, _, told = command("run", manifest, "--out", out, "--candidates", 4)
+    assert (code, submits(hosted)) == (2, 4)
+    assert (
+        "--candidates: 12 further images cost money, for about $0.36. Add --yes on the command line" in told
+    )
+    assert support.files_in(out) == before
+
+
+def test_the_yes_of_a_job_file_does_not_pay_for_further_images(hosted, command, manifest, out, tmp_path):
+    job = tmp_path / "nightly.yaml"
+    job.write_text(json.dumps({"manifest": str(manifest), "out": str(out), "yes": True, "candidates": 2}))
+    code, _, told = command("run", job)
+    assert (code, submits(hosted)) == (2, 0)
+    assert "--candidates: 4 further images cost money, at an unknown price. Add --yes" in told
+    assert command("run", job, "--yes")[0] == 0
+    assert submits(hosted) == 8
+
+
+def test_the_plan_counts_them_and_writes_nothing(hosted, command, manifest, out):
+    assert command("run", manifest, "--out", out)[0] == 0
+    before = report(out)
+    code, told, _ = command("plan", manifest, "--out", out, "--candidates", 4)
+    assert code == 0
+    assert "  candidates           12  $      0.36  more seeds a row\n" in told
+    assert "12 jobs to send, for about $0.36" in told
+    assert (report(out), submits(hosted)) == (before, 4)
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        assert ledger.execute("SELECT count(*) FROM jobs").fetchone() == (4,)
+
+
+def test_the_same_number_again_sends_nothing_and_a_higher_one_the_difference(hosted, command, manifest, out):
+    for number, sent in ((3, 12), (3, 12), (2, 12), (5, 20)):
+        code, _, told = command("run", manifest, "--out", out, "--candidates", number, "--yes")
+        assert (code, submits(hosted)) == (0, sent), told
+    assert len(aside(out)) == 16
+    assert support.accepted_twice(hosted.stats()) == []
+
+
+def test_only_named_rows_get_them(hosted, command, manifest, out):
+    words = ("--only", "row-1", "--candidates", 3, "--yes")
+    assert command("run", manifest, "--out", out, *words)[0] == 0
+    assert (submits(hosted), len(aside(out))) == (3, 2)
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert submits(hosted) == 6
+
+
+def test_rows_that_share_an_image_share_its_candidates(hosted, command, pairs, out):
+    lines = [line | {"seed": 7, "prompt": "oak"} for line in rows(2)]
+    assert command("run", pairs(lines), "--out", out, "--candidates", 3, "--yes")[0] == 0
+    assert (submits(hosted), len(aside(out))) == (3, 2)
+    assert all(name.startswith("row-0.seed-") for name in aside(out))
+
+
+def test_a_pilot_gets_candidates_for_its_rows_alone(hosted, command, manifest, out):
+    words = ("--candidates", 3, "--yes")
+    assert command("run", manifest, "--out", out, "--pilot", 2, *words)[0] == 7
+    assert (submits(hosted), len(aside(out))) == (6, 4)
+    assert command("run", manifest, "--out", out, *words)[0] == 0
+    assert (submits(hosted), len(aside(out))) == (12, 8)
+
+
+def test_a_cap_is_reached_by_the_further_images_last(hosted, command, manifest, out):
+    words = ("--candidates", 3, "--yes", "--price", "0.03", "--concurrency", 1)
+    code, _, told = command("run", manifest, "--out", out, *words, "--max-cost", "0.20")
+    assert (code, submits(hosted), statuses(out)) == (8, 6, {"saved": 4}), told
+    assert len(aside(out)) == 2
+    # What was left over is not sent by a run that does not ask for it …
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert submits(hosted) == 6
+    # … and is asked for again, with its price, by one that does.
+    code, _, told = command("run", manifest, "--out", out, "--candidates", 3)
+    assert (code, submits(hosted)) == (2, 6)
+    assert "6 further images cost money, for about $0.18" in told
+    assert command("run", manifest, "--out", out, "--candidates", 3, "--yes")[0] == 0
+    assert (submits(hosted), len(aside(out))) == (12, 8)
+
+
+def test_an_edited_row_begins_a_new_series(hosted, command, pairs, out):
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out, "--candidates", 2, "--yes")[0] == 0
+    pairs([rows(2)[0], rows(2)[1] | {"prompt": "ash"}])
+    assert command("run", manifest, "--out", out, "--candidates", 2, "--yes")[0] == 0
+    assert submits(hosted) == 6
+    assert len(seeds_of(hosted, "ash")) == 2
+
+
+def test_local_pictures_are_uploaded_once_for_all_seeds(hosted, command, pairs, tmp_path, out):
+    support.picture(tmp_path / "chair.png")
+    manifest = pairs([rows(1)[0] | {"image_1": "chair.png"}])
+    assert command("run", manifest, "--out", out, "--candidates", 4, "--yes")[0] == 0
+    assert submits(hosted) == 4
+    assert list(hosted.stats(jobs=False)["uploaded"].values()) == [1]
+
+
+@pytest.mark.parametrize("number", ["1", "21", "many"])
+def test_a_number_out_of_range_is_refused(command, manifest, out, number):
+    code, _, told = command("run", manifest, "--out", out, "--candidates", number)
+    assert (code, out.exists()) == (2, False)
+    assert "--candidates" in told
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_fails_does_not_fail_its_row(hosted, command, pairs, out):
+    """The run's exit code says it, and --retry-failed sends it once more."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    hosted.faults([{"call": "submit", "action": "status", "status": 422, "body": {"error": "no"}}])
+    code, told, _ = command("run", manifest, "--out", out, "--candidates", 3, "--yes")
+    assert (code, statuses(out)) == (1, {"saved": 1})
+    assert "1 saved, 0 failed, 0 candidates made, 2 failed;" in told
+    hosted.faults([])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert submits(hosted) == 3
+    code, told, _ = command("run", manifest, "--out", out, "--candidates", 3, "--yes", "--retry-failed")
+    assert (code, submits(hosted)) == (0, 5)
+    assert "2 candidates made;" in told

@@ -35,7 +35,7 @@ def test_the_same_command_again_is_quick_and_sends_nothing(api, manifest, out):
     again = texbatch("run", manifest, "--out", out, env=environment(api))
     assert again.end() == 0, again.output
     assert processor_s() - began < 3  # not by the wall: this machine may be busy with something else
-    assert support.summary(out)["seconds"] < 3
+    assert support.summary(out)["seconds"] < 30
     assert api.stats(jobs=False)["calls"] == before  # and so there was nothing to wait for
     assert submits(api) == 20
     assert "$0.60 saved by not sending again" in again.output

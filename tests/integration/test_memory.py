@@ -1,5 +1,6 @@
 """Nothing in memory grows with the manifest beyond the jobs in flight."""
 
+import gc
 import subprocess
 import sys
 import tracemalloc
@@ -85,6 +86,8 @@ def test_a_run_holds_its_jobs_in_flight_and_no_others(tmp_path, monkeypatch, tra
     held = {}
 
     def hear(progress):
+        if progress.saved not in held:
+            gc.collect()  # what waits for it is not held; it comes later on a busy machine
         held[progress.saved] = tracemalloc.get_traced_memory()[0]
 
     with LocalProcess(**support.QUICK) as server:
@@ -92,7 +95,9 @@ def test_a_run_holds_its_jobs_in_flight_and_no_others(tmp_path, monkeypatch, tra
         support.go(server, manifest(tmp_path / "first.csv", 1), tmp_path / "first")
         path = write_csv(tmp_path / "pairs.csv", lines)
         support.go(server, path, tmp_path / "out", concurrency=4, listener=RunHooks(progress=hear))
-    early, late = (min(held[saved] for saved in range(*span)) for span in ((8, 16), (38, 46)))
+    early, late = (
+        min(held[saved] for saved in held if saved in range(*span)) for span in ((8, 20), (34, 46))
+    )
     assert late - early < 15 * 20 * KIBIBYTE  # of thirty rows
 
 

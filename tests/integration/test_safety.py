@@ -407,9 +407,9 @@ def test_yaml_aliases_are_bounded_in_time_and_memory(tmp_path):
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("x0: &x0 [a, b, c]\n" + "\n".join(levels) + "\nrows: *x9\n")
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.thread_time()  # others may have the machine
     found = validate(bomb, Reading())
-    took, (_, most) = time.monotonic() - began, tracemalloc.get_traced_memory()
+    took, (_, most) = time.thread_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.errors
     assert took < 10
@@ -422,9 +422,9 @@ def test_a_matrix_that_explodes_is_refused(tmp_path):
     manifest.write_text(
         f"defaults: {{prompt: x, image_1: {support.PRODUCT}, image_2: {support.TEXTURE}}}\nmatrix:\n{axes}\n"
     )
-    began = time.monotonic()
+    began = time.thread_time()
     assert validate(manifest, Reading()).errors
-    assert time.monotonic() - began < 30
+    assert time.thread_time() - began < 30
 
 
 FORMULAS = [

@@ -23,7 +23,7 @@ def body(prompt="Apply oak", **more):
     return {"prompt": prompt, "image_1": "https://e.com/1.jpg", "image_2": "https://e.com/2.jpg", **more}
 
 
-def wait_until(holds, seconds=5.0):
+def wait_until(holds, seconds=60.0):
     """Wait until `holds()` is true, and give what it returned."""
     deadline = time.monotonic() + seconds
     while not (value := holds()):
@@ -44,7 +44,7 @@ class Client(httpx.Client):
         super().__init__(
             base_url=api.base_url,
             headers={"x-api-key": api.api_key},
-            timeout=10,
+            timeout=60,
             trust_env=False,
             verify=False,  # as for `get`
         )

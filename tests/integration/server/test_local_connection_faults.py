@@ -13,7 +13,7 @@ import pytest
 from local_helpers import SUBMIT, body, get, wait_until
 
 
-def talk(api, path=SUBMIT, method="POST", payload=None, read_s=2.0):
+def talk(api, path=SUBMIT, method="POST", payload=None, read_s=60.0):
     """Send one raw request; give (bytes received, how it ended: "fin", "rst" or "open")."""
     content = json.dumps(payload if payload is not None else body()).encode() if method == "POST" else b""
     head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {api.api_key}\r\n"
@@ -49,7 +49,8 @@ def test_a_submit_without_an_answer(start, fault, received, end, accepted):
     """The client cannot tell whether it was accepted; the server can, and its next call is answered as ever."""
     api, client = start()
     api.faults([{"call": "submit", "nth": 1, **fault}])
-    assert talk(api, read_s=0.3) == (received, end)
+    assert talk(api, read_s=0.3 if end == "open" else 60.0) == (received, end)
+    wait_until(lambda: sum(api.stats(jobs=False)["faults"].values()) == 1)
     stats = api.stats()
     assert stats["accepted"] == accepted
     assert [job["fault"] for job in stats["jobs"]] == [fault["action"]] * accepted
@@ -65,7 +66,7 @@ def test_a_client_that_goes_within_its_body_is_no_error_of_the_server(start, cap
     head = (
         f"POST {SUBMIT} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {api.api_key}\r\ncontent-length: 9\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", urlsplit(api.base_url).port), timeout=2) as sock:
+    with socket.create_connection(("127.0.0.1", urlsplit(api.base_url).port), timeout=60) as sock:
         sock.sendall(head.encode() + b"{")
         wait_until(lambda: api.stats()["calls"]["submit"] == 1)
     api.close()
@@ -86,7 +87,7 @@ def test_a_hanging_call_ends_with_its_client_or_with_the_server(start):
     api, client = start()
     api.faults([{"call": "status", "action": "no_answer"}])
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/v2/requests/x/status", timeout=0.1)
+        client.get("/v2/requests/x/status", timeout=httpx.Timeout(60.0, read=0.1))
     hanging = threading.Thread(target=talk, args=(api, "/v2/requests/x/status", "GET"))
     hanging.start()
     wait_until(lambda: api.stats()["calls"]["status"] == 2)
@@ -94,7 +95,7 @@ def test_a_hanging_call_ends_with_its_client_or_with_the_server(start):
     client.close()
     api.close()
     hanging.join()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 30  # it would read for a minute
 
 
 def test_a_late_answer_is_still_accepted_when_its_client_has_gone(start):
@@ -102,7 +103,7 @@ def test_a_late_answer_is_still_accepted_when_its_client_has_gone(start):
     api, client = start()
     api.faults([{"call": "submit", "action": "delay", "before_s": 0.3}])
     with pytest.raises(httpx.ReadTimeout):
-        client.post(SUBMIT, json=body(), timeout=0.05)
+        client.post(SUBMIT, json=body(), timeout=httpx.Timeout(60.0, read=0.05))
     assert api.stats()["accepted"] == 0
     wait_until(lambda: api.stats()["accepted"] == 1)
 
@@ -268,11 +269,11 @@ def test_faults_know_the_prompt_behind_each_call(start):
     ],
 )
 def test_the_other_hosts_have_faults_too(start, call, verb, path):
-    api, _ = start()
+    api, client = start()
     api.faults([{"call": call, "action": "reset_before"}])
     assert talk(api, path, verb, {"data_urls": []}) == (b"", "rst")
     api.faults([])
-    assert talk(api, path, verb, {"data_urls": []}, read_s=0.1)[0].startswith(b"HTTP/1.1 ")
+    assert client.request(verb, path, json={"data_urls": []}).status_code in {200, 400, 404}
 
 
 def test_faults_can_come_from_a_yaml_file(start, tmp_path):

@@ -111,7 +111,7 @@ def test_the_outage_of_the_page_happens(start, tmp_path):
     polls = [client.status(request_id).status_code for _ in range(40)]
     assert 1 <= polls.count(503) < 25
     result = client.result(request_id)
-    assert 0.2 <= result.elapsed.total_seconds() < 2
+    assert result.elapsed.total_seconds() >= 0.2
     with pytest.raises(httpx.RemoteProtocolError):
         get(result.json()["output"])
     assert get(result.json()["output"]).status_code == 200

@@ -38,7 +38,7 @@ def test_run_gives_the_finished_result(sdk):
 def test_a_job_can_be_submitted_and_waited_for(sdk):
     _, client = sdk
     job = client.submit_async(MODEL, **INPUTS)
-    assert job.wait(timeout=5, interval=0.01)["metrics"]["cost"] == 0.03
+    assert job.wait(timeout=60, interval=0.01)["metrics"]["cost"] == 0.03
     assert job.status()["status"] == "COMPLETED"
 
 
@@ -115,7 +115,7 @@ def test_an_expired_record_raises_with_404(sdk):
     job = client.submit_async(MODEL, **INPUTS)
     api.settings(record_lifetime_s=0)
     with pytest.raises(SegmindError) as caught:
-        job.wait(timeout=1)
+        job.wait(timeout=60)
     assert caught.value.status == 404
 
 

@@ -95,9 +95,10 @@ def test_a_reason_of_any_length_fits_a_cell():
 
 
 def test_a_page_full_of_other_things_is_looked_through_at_once():
-    began = time.monotonic()
-    assert find_rows({"models": {str(number): {} for number in range(200_000)}}) is None
-    assert time.monotonic() - began < 2.0
+    page = {"models": {str(number): {} for number in range(200_000)}}
+    began = time.thread_time()  # others may have the machine
+    assert find_rows(page) is None
+    assert time.thread_time() - began < 2.0
 
 
 @pytest.mark.parametrize("body", [{"data": []}, {"data": {"items": []}}, []])

@@ -197,7 +197,7 @@ async def test_a_name_that_does_not_resolve_was_certainly_not_delivered():
 
 async def test_a_full_listen_queue_was_certainly_not_delivered(waits):
     """The connection itself times out."""
-    waits(connect_s=0.2, read_s=5.0, pool_s=5.0)
+    waits(connect_s=0.2)
     with socket.socket() as listening, contextlib.ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -212,7 +212,7 @@ async def test_a_full_listen_queue_was_certainly_not_delivered(waits):
 
 
 async def test_waiting_for_a_place_in_the_pool_was_certainly_not_delivered(server, waits):
-    waits(connect_s=0.2, read_s=5.0, pool_s=0.2)
+    waits(pool_s=0.2)
     server.handle = silence
     async with HttpClient(server.service, max_connections=1) as border, anyio.create_task_group() as tasks:
         tasks.start_soon(partial(border.request_json, f"{server.url}/first", body=BODY))
@@ -224,7 +224,7 @@ async def test_waiting_for_a_place_in_the_pool_was_certainly_not_delivered(serve
 
 
 async def test_the_time_of_a_request_starts_when_a_connection_is_free(server):
-    """Ten in a row of 0.1 s, each of which may take 0.5 s."""
+    """Twelve in a row of 0.1 s, each of which may take a second."""
 
     async def slow(call):
         await asyncio.sleep(0.1)
@@ -234,12 +234,12 @@ async def test_the_time_of_a_request_starts_when_a_connection_is_free(server):
     async with HttpClient(server.service, max_connections=1) as border:
 
         async def post():
-            answered.append(await border.request_json(f"{server.url}/x", body=BODY, within_s=0.5))
+            answered.append(await border.request_json(f"{server.url}/x", body=BODY, within_s=1.0))
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(10):
+            for _ in range(12):
                 tasks.start_soon(post)
-    assert (len(answered), server.connections) == (10, 1)
+    assert (len(answered), server.connections) == (12, 1)
 
 
 async def test_a_thousand_requests_in_flight_share_the_connections(server):
@@ -261,7 +261,7 @@ async def test_polls_and_pictures_keep_no_submit_waiting(server):
             tasks.start_soon(border.request_json, f"{server.url}/status")
             tasks.start_soon(border.download, f"{server.url}/p.png")
         await heard(server, 2)
-        with anyio.fail_after(2):
+        with anyio.fail_after(20):
             assert (await border.request_json(f"{server.url}/x", body=BODY)).body == ACCEPTED
         tasks.cancel_scope.cancel()
 
@@ -281,7 +281,7 @@ async def test_a_cancelled_wait_for_a_connection_leaves_its_place_to_the_next(se
             await border.request_json(f"{server.url}/waited")
         holder.cancel()
         server.handle = lambda call: call.answer(200, ACCEPTED)
-        assert (await border.request_json(f"{server.url}/next", within_s=2)).body == ACCEPTED
+        assert (await border.request_json(f"{server.url}/next", within_s=20)).body == ACCEPTED
 
 
 async def test_a_url_too_long_for_one_was_certainly_not_delivered(server):

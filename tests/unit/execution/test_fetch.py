@@ -41,7 +41,7 @@ def test_a_paid_image_is_written_while_images_that_were_moved_are_searched_for(t
                 tasks.start_soon(fetcher.reuse_existing, task(number, State.SAVED, f"{number:064x}"))
             await anyio.wait_all_tasks_blocked()
             try:
-                with anyio.fail_after(10):
+                with anyio.fail_after(60):
                     await fetcher._fetch_from(task(99, State.COMPLETED), IMAGE)
             finally:
                 tasks.cancel_scope.cancel()

@@ -175,7 +175,7 @@ async def test_a_commit_that_finds_no_thread_reaches_everybody_and_is_not_made_u
         ends.append(name)
 
     ends = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with open_async_ledger(book.ledger) as async_ledger:
             monkeypatch.setattr(threading.Thread, "start", scarce)
             async with anyio.create_task_group() as tasks:

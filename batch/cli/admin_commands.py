@@ -145,7 +145,7 @@ def restore(
 
     Images are found by content in FOLDER and in the folder given with --from, then at the service while it has them:
     both cost nothing. What would have to be made again is listed with its price, and you are asked. An image that was
-    changed is left as it is, unless its row is named.
+    changed or rejected is left as it is, unless its row is named.
     """
     from batch.cli.environment import beside_output, read_service  # noqa: PLC0415  start-up time
     from batch.maintenance.restore import RestoreHooks, Wanted  # noqa: PLC0415

@@ -20,17 +20,14 @@ from click.core import ParameterSource
 from batch.cli import admin_commands, console, options, serve_command
 from batch.cli.log import info, problems
 from batch.cli.options import Location, Option, ParsedOptions, parse_options
-from batch.core.config import SEED_NEXT, SEED_RANDOM, Redo
+from batch.core.config import SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
 from batch.core.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batch.core.log_event import ERROR, WARNING
 
 if TYPE_CHECKING:
     from batch.core.config import RunSettings
 
-AFTER_REDO = (
-    "The rows made again differ from their manifest now: the next run of it brings the earlier images back, at no "
-    "cost. To keep the new ones, copy their seed and prompt from report.csv into the manifest."
-)
+AFTER_REDO = "What was made for these rows stays theirs in every later run of their manifest. Edit a row there to change it."
 
 
 texbatch = click.Group(
@@ -73,6 +70,7 @@ def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
         options.FOLDER, click.Argument(["file"], type=Location(), required=False),
         Option("--status", env=False, metavar="STATUS,…",
                help="Take the rows with such an outcome: failed, expired, saved, pending, abandoned."),
+        Option("--rejected", env=False, is_flag=True, help="Take the rows whose image was rejected."),
         Option("--prompt-append", env=False, metavar="TEXT",
                help="Add this to each row's prompt, and pay for saved rows again; takes columns like {texture}."),
         *options.RUNNING,
@@ -82,9 +80,11 @@ def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 def retry(ctx: click.Context, /, folder: Path, file: Path | None, **_: Any) -> None:
     """Send failed rows again and merge them into FOLDER; or make any rows again.
 
-    The rows are those of FILE, with your edits; without one, those of FOLDER/failures.csv. With --only or --status they
-    are FOLDER's own. --seed random, --seed +1 and --prompt-append turn rows into other work, which is paid for even
-    where a row is saved: its image is kept in images/.previous/.
+    The rows are those of FILE, with your edits; without one, those of FOLDER/failures.csv. With --only, --status or
+    --rejected they are FOLDER's own. A saved row is made again with another seed, or with --seed +1, --seed keep and
+    --prompt-append as these say: that is other work, which is paid for, and its image is kept in images/.previous/. An
+    accepted row is made again only when --only or FILE names it. What is made stays the row's, until its row of the
+    manifest is edited.
     """
     from batch.cli.environment import beside_output  # noqa: PLC0415  start-up time
     from batch.ledger.ledger import Ledger  # noqa: PLC0415
@@ -110,16 +110,17 @@ def _read_redo(ctx: click.Context, values: dict[str, Any], file: Path | None) ->
         raise UsageError(f"TEXBATCH_SEED={seed}: give this on the command line only: --seed {seed}.")
     if seed is not None and not word and file is None and source is ParameterSource.COMMANDLINE:
         raise UsageError(
-            f"--seed {seed}: the rows of a folder have seeds. Give --seed {SEED_RANDOM} or {SEED_NEXT}, or edit a copy of "
-            "report.csv and give that as FILE."
+            f"--seed {seed}: the rows of a folder have seeds. Give --seed {SEED_RANDOM}, {SEED_NEXT} or {SEED_KEEP}, or edit a "
+            "copy of report.csv and give that as FILE."
         )
     statuses = tuple(part.strip() for part in (values["status"] or "").split(",") if part.strip())
     if values["status"] is not None and file is not None:
         raise UsageError("--status chooses rows of the folder; with FILE the rows are those of FILE.")
     if values["status"] is not None and not statuses:
         raise UsageError("--status: is empty. Give failed, expired, saved, pending or abandoned.")
-    redo = Redo(statuses, word, values["prompt_append"] or "", from_folder=file is None)
-    return redo if redo.changes or (file is None and (statuses or values["only"])) else None
+    rejected = values["rejected"]
+    redo = Redo(statuses, word, values["prompt_append"] or "", from_folder=file is None, rejected=rejected)
+    return redo if redo.changes or rejected or (file is None and (statuses or values["only"])) else None
 
 
 def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *, merge: bool | None) -> int:
@@ -162,7 +163,7 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
     if merge:
         next_step = f"texbatch retry {quote(str(settings.out))} --status pending"
     console.finished(log, end, Path(settings.out), next_step)
-    if (merge and end.plan.changed) or (settings.redo is not None and settings.redo.changes):
+    if merge and (end.plan.changed or (settings.redo is not None and settings.redo.changes)):
         info(AFTER_REDO)
     return end.exit_code
 

@@ -19,7 +19,7 @@ from batch.cli.log import info, problems, to_json
 from batch.core.config import Rate
 from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
 from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
-from batch.core.units import MICRO, counted, format_span, format_usd, iso, named
+from batch.core.units import MICRO, counted, format_span, format_usd, iso, named, named_row
 from batch.core.visible import visible
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def unknown(jobs: Sequence[UnknownJob]) -> None:
 
 def changed(plan: Plan) -> None:
     """List rows that were paid for and have changed since."""
-    listed("changed", [f"{row_id} (row {number})" for number, row_id in plan.changed])
+    listed("changed", [named_row(row, plan.accepted) for row in plan.changed])
 
 
 def again(plan: Plan) -> None:
@@ -294,9 +294,17 @@ def ask(question: str) -> bool:
 
 
 def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
-    """Log the manifest's warnings, and in JSON what a run is about to do."""
+    """Log the manifest's warnings, which rows keep what was made for them, and in JSON what a run is about to do."""
     if warnings:
         problems(warnings)
+    if plan.kept:
+        one = len(plan.kept) == 1
+        info(
+            f"{counted(len(plan.kept), 'row')} {'keeps' if one else 'keep'} what was made for {'it' if one else 'them'} since the "
+            f"manifest was written: {named(plan.kept)}. Edit a row there to change it.",
+            event="run.kept",
+            rows=len(plan.kept),
+        )
     if log.as_json:
         counts = {
             "changed": len(plan.changed),
@@ -376,6 +384,11 @@ def restored(log: Log, end: Restored, folder: Path) -> None:
         names = ", ".join(end.changed[:MOST_LISTED]) + (" …" if len(end.changed) > MOST_LISTED else "")
         info(
             f"Changed by hand and left as they are: {names}. Name them with --only to bring the saved image back."
+        )
+    if end.rejected and not log.quiet:
+        info(
+            f"{counted(len(end.rejected), 'rejected image')} left where it is: {named(end.rejected, MOST_LISTED)}. Name rows "
+            "with --only to bring their image back."
         )
     listed("left out", [f"{row_id}: {reason}" for row_id, reason in end.left_out.items()], error)
     name = quote(str(folder))

@@ -25,6 +25,7 @@ from batch.core.config import (
     MOST_CANDIDATES,
     MOST_IN_FLIGHT,
     RETRIES,
+    SEED_KEEP,
     SEED_NEXT,
     SEED_RANDOM,
     SETTLE_S,
@@ -55,7 +56,7 @@ UNITS = (
     "TEXBATCH_<OPTION> in the environment, or in a job file; the command line wins, then the environment."
 )
 
-SEED_WORDS = frozenset({SEED_RANDOM, SEED_NEXT})
+SEED_WORDS = frozenset({SEED_RANDOM, SEED_NEXT, SEED_KEEP})
 """Values of --seed that only `retry` takes."""
 
 
@@ -335,7 +336,9 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
     values = ctx.params | job[1] if job else dict(ctx.params)
     seed = values.get("seed")
     if seed in SEED_WORDS and ctx.command.name != "retry":
-        instead = "-1 draws a seed for each row" if seed == SEED_RANDOM else "write 1 for the seed one"
+        instead = {SEED_RANDOM: "-1 draws a seed for each row", SEED_NEXT: "write 1 for the seed one"}.get(
+            seed, "saved rows keep theirs"
+        )
         raise UsageError(f"--seed {seed}: only `texbatch retry` takes it; in a {ctx.command.name} {instead}.")
     log = ctx.ensure_object(Log)
     if "log_format" in values:

@@ -35,6 +35,7 @@ SETTLE_S = 120.0
 GRACE_S = 60.0
 SEED_RANDOM = "random"
 SEED_NEXT = "+1"
+SEED_KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,24 +274,28 @@ class Rate:
 class Redo:
     """Which rows of a folder are done again, and the change that is made to each of them first.
 
-    `seed` None keeps the seed, SEED_RANDOM draws one for each row, SEED_NEXT takes the next (0 after the last one);
-    `prompt_append` goes to the end of the prompt and may take columns: "in {texture}". With `from_folder` the rows are
-    the folder's own, chosen by `statuses` and RunSettings.only; without, they are those of the manifest.
+    `seed` SEED_RANDOM draws one for each row, SEED_NEXT takes the next (0 after the last one), SEED_KEEP keeps it; None draws
+    one for saved and abandoned rows of the folder and keeps those of others. `prompt_append` goes to the end of the prompt
+    and may take columns: "in {texture}". With `from_folder` the rows are the folder's own, chosen by `statuses`, `rejected`
+    (their present image was) and RunSettings.only; without, they are those of the manifest.
     """
 
     statuses: tuple[str, ...] = ()
     seed: str | None = None
     prompt_append: str = ""
     from_folder: bool = True
+    rejected: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed not in {None, SEED_RANDOM, SEED_NEXT}:
-            raise UsageError(f"--seed {self.seed}: a redo takes {SEED_RANDOM} or {SEED_NEXT}.")
+        if self.seed not in {None, SEED_RANDOM, SEED_NEXT, SEED_KEEP}:
+            raise UsageError(f"--seed {self.seed}: a redo takes {SEED_RANDOM}, {SEED_NEXT} or {SEED_KEEP}.")
+        if self.rejected and (self.statuses or not self.from_folder):
+            raise UsageError("--rejected chooses rows of the folder by itself: leave --status and FILE out.")
 
     @property
     def changes(self) -> bool:
-        """Whether a row becomes different work."""
-        return self.seed is not None or bool(self.prompt_append.strip())
+        """Whether every row becomes different work."""
+        return self.seed in {SEED_RANDOM, SEED_NEXT} or bool(self.prompt_append.strip())
 
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)

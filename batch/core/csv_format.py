@@ -46,6 +46,7 @@ OUTCOMES = (
     Outcome("height", "Int64"),
     Outcome("payload_key"),
     Outcome("run_id"),
+    Outcome("manifest_seed", "Int64", added_later=True),
     Outcome("output_state", added_later=True),
 )
 """The outcome columns in the report's order. A new one is entered here alone: readers, report, sheet and `read_report` take it

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from batch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar."""
@@ -62,6 +62,17 @@ def named(names: Sequence[str], most: int = 10) -> str:
     """Return the first names, and how many more there are: a, b and 3 more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def named_row(row: tuple[int, str], accepted: Collection[str] = ()) -> str:
+    """Return a (row number, id) as a text, which says so where the id is one of those `accepted`."""
+    number, row_id = row
+    return f"{row_id} (row {number}){', accepted' if row_id in accepted else ''}"
+
+
+def named_rows(rows: Sequence[tuple[int, str]], accepted: Collection[str] = ()) -> str:
+    """Return the first of many (row number, id) as a text, and how many more there are; see `named_row`."""
+    return named([named_row(row, accepted) for row in rows])
 
 
 def parse_rate(text: str) -> tuple[int, float]:

@@ -25,7 +25,7 @@ from anyio.from_thread import start_blocking_portal
 from batch.client.client import Client
 from batch.core import errors
 from batch.core.errors import FolderError, FolderFailed, Interrupted, UsageError
-from batch.core.units import counted, format_usd, named, steady_clock
+from batch.core.units import counted, format_usd, named, named_rows, steady_clock
 from batch.execution import account_check, reconcile
 from batch.execution.dispatcher import RunContext, Workload, process_all
 from batch.execution.shutdown import StopController, handle_signals, isolated
@@ -40,7 +40,6 @@ from batch.output.folder import OutputFolder
 from batch.output.images import check_images
 from batch.output.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 from batch.planning.planner import StagedPlan, make_plan, preview
-from batch.planning.validate import named_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -391,7 +390,7 @@ def _changed(plan: Plan) -> str:
     one = len(plan.changed) == 1
     return (
         f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {'has' if one else 'have'} "
-        f"changed since: {named_rows(plan.changed)}. "
+        f"changed since: {named_rows(plan.changed, plan.accepted)}. "
         f"Sending {'it' if one else 'them'} costs money again, {_price(plan.jobs['changed'], plan.price)}. Add --yes to do it."
     )
 

@@ -32,6 +32,12 @@ IMAGE = (
 )
 """The hash of the image that a row `r` with its job `j` has now, NULL for none; `a` is what a check of the images found."""
 
+WAS_REJECTED = (
+    "coalesce((SELECT decision FROM decisions d WHERE d.row = {0}.row AND d.sha256 = {1}.sha256 ORDER BY d.seq DESC LIMIT 1) "
+    f"= '{Decision.REJECTED}', 0)"
+)
+"""The SQL condition that the image of a job was rejected for a row, whose aliases are to be filled in."""
+
 
 def load_current(ledger: Ledger) -> None:
     """List in a temporary table, `decided`, what holds for each row that was ever decided about: one line a row.
@@ -51,3 +57,16 @@ def load_current(ledger: Ledger) -> None:
         "JOIN decisions d ON d.seq = coalesce(c.own, c.last)"
     )
     execute("CREATE INDEX temp.decided_row ON decided (row)")
+
+
+def rows_with(ledger: Ledger, decision: Decision) -> frozenset[str]:
+    """Return the ids of the manifest's rows whose present image was so decided."""
+    if ledger.connection.execute("SELECT 1 FROM decisions LIMIT 1").fetchone() is None:
+        return frozenset()
+    load_current(ledger)
+    found = ledger.connection.execute(
+        "SELECT r.id FROM temp.decided d JOIN rows r USING (row) JOIN jobs j USING (job) WHERE r.position IS NOT NULL "
+        "AND j.state = 'saved' AND r.kept_job = r.job AND NOT d.outdated AND d.decision = ?",
+        (decision,),
+    )
+    return frozenset(row["id"] for row in found)

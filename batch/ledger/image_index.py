@@ -14,6 +14,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch.ledger import candidates
+from batch.ledger.decisions import WAS_REJECTED
 from batch.ledger.meta import Meta
 from batch.ledger.states import OPEN
 
@@ -93,11 +94,22 @@ def not_in_manifest(ledger: Ledger, ids: Iterable[str]) -> list[str]:
     return [row_id for row_id in ids if ledger.connection.execute(known, (row_id,)).fetchone() is None]
 
 
-def select_missing(ledger: Ledger, only: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+class Missing(NamedTuple):
+    """What a restore leaves where it is, as long as it is not named: ids of rows whose image was changed or rejected.
+
+    `unsaved` are rows that were named and are not saved, with their state.
+    """
+
+    changed: list[str]
+    rejected: list[str]
+    unsaved: dict[str, str]
+
+
+def select_missing(ledger: Ledger, only: Sequence[str]) -> Missing:
     """Select the rows whose saved image is not at its place. Runs inside `atomic`, after the images were checked.
 
-    Of the rows named in `only`, or of all; a changed image is wanted only by a row that is named. Return the ids of
-    changed ones that were not, and the rows that were named and are not saved, with their state.
+    Of the rows named in `only`, or of all; an image that was changed or rejected is wanted only by a row that is named.
+    Return those that were not selected for this reason.
     """
     execute = ledger.connection.execute
     named = {"named": json.dumps(list(only)), "all": not only}
@@ -110,6 +122,14 @@ def select_missing(ledger: Ledger, only: Sequence[str]) -> tuple[list[str], dict
         "OR row IN (SELECT row FROM temp.away WHERE state='moved' OR NOT :all))",
         named,
     )
+    refused = execute(
+        f"SELECT id FROM rows r JOIN jobs j USING (job) WHERE :all AND selected AND {WAS_REJECTED.format('r', 'j')} ORDER BY position",
+        named,
+    ).fetchall()
+    execute(
+        "UPDATE rows AS r SET selected=0 WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps([row["id"] for row in refused]),),
+    )
     left = execute(
         f"SELECT id FROM rows JOIN temp.away a USING (row) WHERE a.state='changed' AND NOT selected AND {meant}",
         named,
@@ -118,7 +138,11 @@ def select_missing(ledger: Ledger, only: Sequence[str]) -> tuple[list[str], dict
         f"SELECT id, state FROM rows JOIN jobs USING (job) WHERE NOT :all AND {OPEN} AND {meant}",
         named,
     )
-    return [row["id"] for row in left], {row["id"]: row["state"] for row in unsaved}
+    return Missing(
+        [row["id"] for row in left],
+        [row["id"] for row in refused],
+        {row["id"]: row["state"] for row in unsaved},
+    )
 
 
 def selected_jobs(ledger: Ledger, *, unsaved: bool = False) -> list[int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from batch.core.models import payload_key
 from batch.core.parameters import RANDOM_SEED
+from batch.ledger.redone import keep_work, name_now
 from batch.ledger.states import State, paid
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batch.core.parameters import Scalar
+    from batch.ledger.redone import Naming
 
 LINKED_JOBS_A_PAGE = 1000
 
@@ -46,8 +48,12 @@ _RENAME = (
 )
 
 
-ASKED = "(SELECT id, asked_key, job, 0 AS past FROM rows UNION ALL SELECT id, asked_key, job, 1 FROM drawn)"
-"""What rows ask for, and what those that asked for any seed were given in the past; what they ask for now comes first."""
+ASKED = (
+    "(SELECT id, asked_key, job, 0 AS past FROM rows WHERE NOT redone UNION ALL "
+    "SELECT id, asked_key, job, 1 FROM drawn)"
+)
+"""What rows ask for with the work for it, and what those that asked for any seed were given in the past; what they ask for
+now comes first. The work of redone rows is not what they ask for (see redone.py)."""
 
 
 def separate_twins(connection: sqlite3.Connection, fold: Callable[[str], str]) -> None:
@@ -72,15 +78,19 @@ class WorkMatcher:
         merge: bool,
     ) -> None:
         self._connection = connection
+        self._ignores_url_query = ignore_url_query
         self._now = "stem" if ignore_url_query else "plain"
         self._writable = writable
         self._merge = merge
         self._copied = self._searched = False
         self._base = base
 
-    def match(self, fold: Callable[[str], str]) -> None:
-        """Give staged rows the job, and rows with derived ids the id, that the folder has for their work; mark the rest."""
-        self._connection.create_function("fold_name", 1, fold, deterministic=True)
+    def match(self, naming: Naming) -> None:
+        """Give staged rows the job, and rows with derived ids the id, that the folder has for their work; mark the rest.
+
+        Then rows that were redone keep what a person had made for them.
+        """
+        self._connection.create_function("fold_name", 1, naming.fold, deterministic=True)
         execute = self._connection.execute
         execute("CREATE INDEX temp.staged_job ON staged (job)")
         # Aliases are filled only where a row with a link would be sent: reading every job's parameters takes time.
@@ -97,7 +107,10 @@ class WorkMatcher:
             self._keep_ids("s.asked_key", "asked", also="job=t.job, ")
         if linked:
             self._mark_other_queries()
-        if self._writable and (linked or orphans):  # jobs planned for rows that turned out to have one
+        keeps = keep_work(self._connection, naming, merge=self._merge)
+        if self._writable and (
+            linked or orphans or keeps
+        ):  # jobs planned for rows that turned out to have one
             execute(
                 "DELETE FROM jobs WHERE job > ? AND NOT EXISTS (SELECT 1 FROM staged s WHERE s.job = jobs.job)",
                 (self._base,),
@@ -165,7 +178,8 @@ class WorkMatcher:
                 "UPDATE jobs AS j SET parameters=json_set(planned.parameters, '$.seed', json_extract(j.parameters, '$.seed')) "
                 f"FROM {found} f JOIN staged s USING (position) JOIN jobs planned ON planned.job = s.job "
                 "WHERE f.job = j.job AND s.job <> j.job AND planned.state = 'planned' "
-                "AND j.state IN ('planned', 'failed', 'expired')"
+                "AND j.state IN ('planned', 'failed', 'expired') "
+                "AND NOT EXISTS (SELECT 1 FROM rows r WHERE r.job = j.job AND r.redone)"  # that is other work
             )
 
     def _list_vanished(self) -> None:
@@ -255,23 +269,32 @@ class WorkMatcher:
         )
 
     def job_of(self, row_id: str, asked: str, *, own_only: bool, has_query: bool) -> sqlite3.Row | None:
-        """Return the job (job, state, paid) of a row that asks for this work, else of any such work; None if unknown.
+        """Return the job (job, state, paid, redone) of a row that asks for this work, else of any such work; None if unknown.
 
         `own_only` says that only the row's own job can be meant; `has_query` that its links have queries, so that it may
         be known under another name.
         """
         execute = self._connection.execute
-        own = execute("SELECT job FROM rows WHERE id=?", (row_id,)).fetchone()
+        own = execute("SELECT job, asked_key, redone FROM rows WHERE id=?", (row_id,)).fetchone()
         if own is not None and has_query:
             self.fill(own["job"])
+        facts = f"SELECT j.job AS job, j.state AS state, {paid('j')} AS paid, ?3 AS redone"
+        if own is not None and own["redone"]:
+            now = own["asked_key"]
+            if has_query and now != asked:
+                now = name_now(self._connection, row_id, now, ignore_url_query=self._ignores_url_query)
+            if now == asked:
+                redone: sqlite3.Row = execute(
+                    f"{facts} FROM jobs j WHERE j.job = ?1", (own["job"], None, 1)
+                ).fetchone()
+                return redone
         names = f"(SELECT ?2 UNION ALL SELECT key FROM aliases WHERE {self._now} = ?2)"
-        facts = f"SELECT j.job AS job, j.state AS state, {paid('j')} AS paid"
         found: sqlite3.Row | None = None
         if own is not None:
             found = execute(
                 f"{facts} FROM {ASKED} r JOIN jobs j USING (job) WHERE r.id = ?1 AND r.asked_key IN {names} "
                 "ORDER BY r.past LIMIT 1",
-                (row_id, asked),
+                (row_id, asked, 0),
             ).fetchone()
         if found is None and not own_only:
             if has_query and not self._searched:
@@ -280,7 +303,7 @@ class WorkMatcher:
             found = execute(
                 f"{facts} FROM jobs j WHERE ?1 IS NOT NULL AND j.payload_key IN {names} "
                 f"ORDER BY {_RANK.format('j')}, j.job DESC LIMIT 1",
-                (row_id, asked),
+                (row_id, asked, 0),
             ).fetchone()
         return found
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batch.ledger.ledger import Ledger
 
 _SUSPECTS = f"""
-SELECT j.job AS job, j.parameters AS parameters, max(r.asked_key <> j.payload_key) AS drawn
+SELECT j.job AS job, j.parameters AS parameters, max(r.asked_key <> j.payload_key AND NOT r.redone) AS drawn
 FROM jobs j JOIN rows r ON r.job = j.job
 WHERE j.{OPEN} AND j.state = '{State.PLANNED}' AND r.position IS NOT NULL AND (:rows OR j.job <= :job)
   -- an event after the loss proves that this ledger sent the job itself; a retry proves nothing about the lost run

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from batch.core.links import unsigned
 from batch.core.models import CONTENT_PREFIX, Problem, key_and_json, payload_key, texts_json
 from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
-from batch.ledger import integrity, runs
+from batch.ledger import decisions, integrity, redone, runs
+from batch.ledger.decisions import Decision
 from batch.ledger.input_cache import LOOKING
 from batch.ledger.matching import ASKED, WorkMatcher, separate_twins
 from batch.ledger.meta import Meta
+from batch.ledger.redone import LinkRenewal, Naming
 from batch.ledger.states import AT_RISK, State, paid
 
 if TYPE_CHECKING:
@@ -52,22 +54,23 @@ CREATE TEMP TABLE staged (
     stem       TEXT,                          -- its key without any query, where it has a URL
     links      TEXT,                          -- the URLs whose queries are ignored, without their signatures
     long_id    TEXT,
+    seed       INTEGER,                       -- as the manifest's row says
     selected   INTEGER NOT NULL DEFAULT 1,
-    other_query INTEGER NOT NULL DEFAULT 0    -- perhaps the image of a paid row under another signature
+    other_query INTEGER NOT NULL DEFAULT 0,   -- perhaps the image of a paid row under another signature
+    redone     INTEGER NOT NULL DEFAULT 0,    -- it keeps the work that a person had made for it
+    spares     INTEGER NOT NULL DEFAULT 0     -- … because what it asks for was rejected
 )
 """
 
-_COLUMNS = (
-    "number, id, derived, output, folded, asked_key, job, key, files, cells, has_query, stem, links, long_id"
-)
+_COLUMNS = "number, id, derived, output, folded, asked_key, job, key, files, cells, has_query, stem, links, long_id, seed"
 
 _INSERT = (
     f"INSERT INTO staged ({_COLUMNS}) "
-    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10,?11,?12,?13,?14)"
+    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10,?11,?12,?13,?14,?15)"
 )
 
 _INSERT_FIRST = (  # both tables were empty: the row's number is its job's
-    f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"
+    f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 )
 
 _WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
@@ -85,27 +88,40 @@ _INDEXES_OF_JOBS = (
 MOST_CONTENTS = 4
 """Contents of one file that are tried when it is gone."""
 
-_ASKED = "CASE WHEN rows.job = {0}.job THEN rows.asked_key ELSE {0}.asked_key END"
+_ASKED = (
+    "CASE WHEN rows.job = excluded.job AND NOT (rows.redone OR excluded.redone) THEN rows.asked_key "
+    "ELSE excluded.asked_key END"
+)
 """A row that comes back from a report names the seed that was drawn; what it asked for is still a seed of -1."""
+
+_REDONE = (
+    f"CASE WHEN rows.job = s.job THEN rows.redone WHEN rows.asked_key = s.asked_key THEN 0 ELSE NOT {redone.IS_STILL_ASKED}"
+    "(j.parameters, rows.asked_key, (SELECT a.plain FROM aliases a WHERE a.key = rows.asked_key)) END"
+)
+"""Whether a row that is merged has other work then than its row of the manifest asks for."""
 
 
 class Differences(NamedTuple):
     """How staged rows differ from the manifest adopted last.
 
     `rereads` are (row number, id) of rows that stay as an earlier version read them and were not listed yet; `gone` of the
-    `whole` rows of that manifest are not staged.
+    `whole` rows of that manifest are not staged. `renamed` are (id, earlier id) of rows that take over what was made for
+    and decided about another; `spared` are (row number, id) of rows whose work was rejected, which keep what they have.
     """
 
     rereads: Sequence[tuple[int, str]] = ()
     gone: int = 0
     whole: int = 0
+    renamed: Sequence[tuple[str, str]] = ()
+    spared: Sequence[tuple[int, str]] = ()
 
 
 class Stage:
     """The staged manifest on one connection; a second Stage on it replaces the first.
 
     `merge` says that its rows are some of the manifest that was adopted last. `retry_failed` and `pay_again` say which
-    known work will be sent once more: only a row that is not may miss its files.
+    known work will be sent once more: only a row that is not may miss its files. `same_template` says that --name is the
+    one that the folder's images have.
     """
 
     def __init__(
@@ -117,6 +133,7 @@ class Stage:
         merge: bool = False,
         retry_failed: bool = False,
         pay_again: bool = False,
+        same_template: bool = True,
     ) -> None:
         self.ledger = ledger
         connection = self._connection = ledger.connection
@@ -130,17 +147,21 @@ class Stage:
             "SELECT (SELECT coalesce(max(job), 0) FROM jobs), EXISTS (SELECT 1 FROM rows)"
         ).fetchone()
         self._first = writable and base == 0
+        self._same_template = same_template
         self._matcher: WorkMatcher | None = None
+        self._links: LinkRenewal | None = None
         if self._knows_rows:  # else no work can be known under another name
             self._matcher = WorkMatcher(
                 connection, base, ignore_url_query=ignore_url_query, writable=writable, merge=merge
             )
+            self._links = LinkRenewal(connection) if writable and not merge else None
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
-        for table in ("staged", "inputs", "rereads", "aliases", "looking"):
+        for table in ("staged", "inputs", "rereads", "aliases", "looking", "took_over"):
             connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         connection.execute(_CREATE)
         connection.execute("CREATE TEMP TABLE rereads (number INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TEMP TABLE took_over (position INTEGER PRIMARY KEY, row INTEGER NOT NULL)")
         connection.execute(LOOKING)
 
     def fill(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> int:
@@ -177,7 +198,7 @@ class Stage:
             if self._long_ids:
                 separate_twins(self._connection, fold)
             if self._matcher is not None:
-                self._matcher.match(fold)
+                self._matcher.match(Naming(fold, self.ignores_url_query, self._same_template))
         except BaseException:
             if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
                 execute("ROLLBACK TO filling")
@@ -200,6 +221,8 @@ class Stage:
             if (url := str(parameters[name])) and not url.startswith(CONTENT_PREFIX)
         ]
         has_query, stem, links = self._linked(parameters, urls, asked_key) if urls else (False, None, None)
+        if has_query and self._links:
+            self._links.renew(payload)
         self._long_ids = self._long_ids or bool(payload.long_id)
         return (
             payload.number,
@@ -218,6 +241,7 @@ class Stage:
             stem,
             links,
             payload.long_id or None,
+            parameters["seed"],
         )
 
     def _linked(
@@ -321,7 +345,7 @@ class Stage:
         states = ",".join(f"'{state}'" for state in AT_RISK)
         for row in self._connection.execute(
             "SELECT s.number, s.id, j.state FROM staged s JOIN rows r ON r.id = s.id JOIN jobs j ON j.job = r.job "
-            f"WHERE s.selected AND r.job IS NOT s.job AND r.asked_key <> s.asked_key AND j.state IN ({states}) "
+            f"WHERE s.selected AND r.job IS NOT s.job AND (r.redone OR r.asked_key <> s.asked_key) AND j.state IN ({states}) "
             "ORDER BY s.position"
         ):
             yield row["number"], row["id"], row["state"]
@@ -355,12 +379,12 @@ class Stage:
         return not self._retry_failed or (bool(job["paid"]) and not self._pay_again)
 
     def has_paid(self, payload: Payload) -> bool:
-        """Return whether this very row's work was paid for in this folder, or perhaps was.
+        """Return whether this very row's work was paid for in this folder, or perhaps was, or a person had it redone.
 
         One without an id is known by its work: its id may have been made of what has changed since.
         """
         job = self._known(payload, own_only=not payload.derived_id)
-        return job is not None and bool(job["paid"])
+        return job is not None and bool(job["paid"] or job["redone"])
 
     def has_adopted(self, payload: Payload) -> bool:
         """Return whether the folder has this row with this work."""
@@ -393,13 +417,25 @@ class Stage:
             "SELECT s.number, s.id FROM staged s JOIN rereads USING (number) "
             "WHERE s.id NOT IN (SELECT id FROM kept_readings) ORDER BY s.position"
         ).fetchall()
+        renamed = self._connection.execute(
+            "SELECT s.id, r.id FROM took_over t JOIN staged s USING (position) JOIN rows r USING (row) ORDER BY s.position"
+        ).fetchall()
+        spared = self._connection.execute(
+            "SELECT number, id FROM staged WHERE spares AND selected ORDER BY position"
+        ).fetchall()
         gone, whole = 0, 0
         if not self._merge:
             gone, whole = self._connection.execute(
                 "SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id)), count(*) "
                 "FROM rows r WHERE r.position IS NOT NULL"
             ).fetchone()
-        return Differences([(row["number"], row["id"]) for row in rereads], gone, whole)
+        return Differences(
+            [(row["number"], row["id"]) for row in rereads],
+            gone,
+            whole,
+            [*map(tuple, renamed)],
+            [*map(tuple, spared)],
+        )
 
     # -- what a run would do, and doing it -----------------------------------------------------------------------------
 
@@ -411,7 +447,7 @@ class Stage:
         for number in numbers:
             self._connection.execute("CREATE INDEX IF NOT EXISTS temp.staged_number ON staged (number)")
             row = self._connection.execute(
-                "SELECT s.id, s.asked_key AS wanted, r.asked_key AS asked, old.payload_key AS key, old.parameters "
+                "SELECT s.id, s.asked_key AS wanted, r.asked_key AS asked, r.redone, old.payload_key AS key, old.parameters "
                 "FROM staged s JOIN rows r ON r.id = s.id JOIN jobs old ON old.job = r.job WHERE s.number = ?",
                 (number,),
             ).fetchone()
@@ -420,6 +456,8 @@ class Stage:
             parameters: dict[str, Scalar] = integrity.parsed(row["parameters"])
             if integrity.differs(row["key"], parameters):
                 raise integrity.other_work(row["key"])
+            if row["redone"]:  # its work says nothing of what its manifest asked for
+                continue
             any_seed = {**parameters, "seed": RANDOM_SEED}
             asked = row["asked"] != row["key"] and integrity.differs(row["asked"], any_seed)
             if row["wanted"] == row["key"] or (asked and not integrity.differs(row["wanted"], any_seed)):
@@ -446,27 +484,31 @@ class Stage:
         held = self._knows_rows and self._keep_paid_work(pay_again=pay_again)
         execute(  # a seed that was drawn for a row is used again when it asks for the same once more
             "INSERT OR REPLACE INTO drawn SELECT r.id, r.asked_key, r.job FROM rows r JOIN staged s USING (id) "
-            "JOIN jobs j ON j.job = r.job WHERE s.job <> r.job AND j.payload_key <> r.asked_key"
+            "JOIN jobs j ON j.job = r.job WHERE s.job <> r.job AND j.payload_key <> r.asked_key AND NOT r.redone"
         )
         execute("UPDATE rows SET selected=0 WHERE selected")
         if merge:
-            self._connection.create_function("any_seed", 2, _any_seed, deterministic=True)
-            execute(  # a row that asked for any seed has what it asked for, whichever seed it is given
-                "UPDATE rows SET selected=s.selected, output=s.output, asked_key=CASE WHEN rows.asked_key "
-                "IN (any_seed(j.parameters, 0), any_seed(j.parameters, 1)) "
-                "OR (SELECT a.plain FROM aliases a WHERE a.key = rows.asked_key) = any_seed(j.parameters, 0) "
-                f"THEN rows.asked_key ELSE {_ASKED.format('s')} END, "
-                "files=s.files, cells=json_patch(rows.cells, s.cells), job=s.job "
+            self._connection.create_function(
+                redone.IS_STILL_ASKED, 3, redone.is_still_asked, deterministic=True
+            )
+            execute(  # what the manifest asks for stays what it was
+                f"UPDATE rows SET selected=s.selected, output=s.output, redone={_REDONE}, "
+                "files=json_patch(rows.files, s.files), cells=json_patch(rows.cells, s.cells), job=s.job "
                 "FROM staged s JOIN jobs j ON j.job = s.job WHERE s.id = rows.id"
             )
         else:
             execute("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
             execute(
-                "INSERT INTO rows (id, position, job, asked_key, output, cells, files, selected) "
-                "SELECT id, position, job, asked_key, output, cells, files, selected FROM staged WHERE true "
+                "INSERT INTO rows (id, position, job, asked_key, output, cells, files, selected, redone, manifest_seed) "
+                "SELECT id, position, job, asked_key, output, cells, files, selected, redone, seed FROM staged WHERE true "
                 "ORDER BY position ON CONFLICT (id) DO UPDATE SET position=excluded.position, job=excluded.job, "
-                f"asked_key={_ASKED.format('excluded')}, output=excluded.output, "
-                "cells=excluded.cells, files=excluded.files, selected=excluded.selected"
+                f"asked_key={_ASKED}, output=excluded.output, cells=excluded.cells, files=excluded.files, "
+                "selected=excluded.selected, redone=excluded.redone, manifest_seed=excluded.manifest_seed"
+            )
+            execute(  # what was decided of a row that was renamed
+                "INSERT INTO decisions (row, decision, reason, note, by, at, sha256) "
+                "SELECT r.row, d.decision, d.reason, d.note, d.by, d.at, d.sha256 FROM took_over t "
+                "JOIN staged s USING (position) JOIN rows r ON r.id = s.id JOIN decisions d ON d.row = t.row ORDER BY d.seq"
             )
             ledger.set_meta(Meta.COLUMNS, json.dumps(list(columns), ensure_ascii=False))
             if name is not None:
@@ -488,7 +530,8 @@ class Stage:
         # A row keeps its job while the new one is only planned (nothing is lost by forgetting it), the old one was paid, and
         # the row is left out by --only or waits for a yes.
         kept = execute(
-            "UPDATE staged AS s SET job=r.job, asked_key=r.asked_key, output=r.output, files=r.files, other_query=0 "
+            "UPDATE staged AS s SET job=r.job, asked_key=r.asked_key, output=r.output, files=r.files, other_query=0, "
+            "redone=r.redone, seed=r.manifest_seed "
             "FROM rows r, jobs old, jobs new WHERE r.id = s.id AND old.job = r.job AND new.job = s.job AND r.job <> s.job AND new.state = 'planned' "
             f"AND (NOT s.selected OR (s.other_query AND NOT ?)) AND {paid('old')}",
             (pay_again,),
@@ -507,17 +550,12 @@ def adopt_unchanged(ledger: Ledger, *, retry_failed: bool, pay_again: bool = Fal
         runs.requeue_failed(ledger, pay_again=pay_again)
 
 
-def _any_seed(parameters: str, ignore_url_query: int) -> str:
-    asked = integrity.parsed(parameters) | {"seed": RANDOM_SEED}
-    return payload_key(asked, ignore_url_query=bool(ignore_url_query))
-
-
 # -- what a run would do: the rows of a manifest beside what the ledger knows of them ----------------------------------
 
 STAGED = f"""
 SELECT s.position AS place, s.number, s.id, coalesce(s.job, s.key) AS work, new.state AS state, s.other_query,
        old.job IS NOT NULL AND {paid("old")} AS was_paid,
-       coalesce(new.state IN ('failed', 'expired') AND {paid("new")}, 0) AS ended_paid
+       coalesce(new.state IN ('failed', 'expired') AND {paid("new")}, 0) AS ended_paid, s.redone AND NOT s.spares AS kept
 FROM staged s
 LEFT JOIN jobs new ON new.job = s.job
 LEFT JOIN rows r ON r.id = s.id
@@ -527,7 +565,7 @@ WHERE s.selected
 
 ADOPTED = f"""
 SELECT r.position AS place, r.position AS number, r.id, r.job AS work, new.state AS state, 0 AS other_query, 0 AS was_paid,
-       new.state IN ('failed', 'expired') AND {paid("new")} AS ended_paid
+       new.state IN ('failed', 'expired') AND {paid("new")} AS ended_paid, r.redone AS kept
 FROM rows r JOIN jobs new ON new.job = r.job
 WHERE r.position IS NOT NULL
 """
@@ -548,7 +586,8 @@ class Plan:
     jobs that is, which are in `to_send` only when the settings say yes to them. `jobs` counts the jobs of each kind of
     row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is the last
     price a job of this folder cost, in micro-dollars, None when none is known. `candidates` of the jobs in `to_send` are
-    further images of rows, which were asked for.
+    further images of rows, which were asked for. `kept` are the ids of rows that keep what a person had made for them,
+    `accepted` those of changed rows whose image was accepted.
     """
 
     rows: int
@@ -564,6 +603,8 @@ class Plan:
     again_jobs: int = 0
     jobs: Mapping[str, int] = field(default_factory=dict)
     candidates: int = 0
+    kept: tuple[str, ...] = ()
+    accepted: frozenset[str] = frozenset()
 
     def cost_of(self, kind: str) -> int | None:
         """Return the micro-dollars that the jobs of one kind of row cost, or None when no price is known."""
@@ -616,16 +657,32 @@ def compare(
     counts = ledger.connection.execute(
         f"SELECT count(*) AS rows, {counted}"
         f"count(DISTINCT work) FILTER (WHERE {sent}) AS to_send, "
-        f"count(DISTINCT work) FILTER (WHERE {again}) AS again_jobs FROM ({rows})"
+        f"count(DISTINCT work) FILTER (WHERE {again}) AS again_jobs, count(*) FILTER (WHERE kept) AS kept FROM ({rows})"
     ).fetchone()
     figures = dict(counts)
     jobs = {kind: figures.pop(f"{kind}_jobs") for kind in kinds}
-    changed: list[tuple[int, str]] = []
-    if figures.pop("changed"):
-        found = ledger.connection.execute(f"SELECT number, id FROM ({rows}) WHERE {edited} ORDER BY number")
-        changed = [(row["number"], row["id"]) for row in found]
+    changed = _numbered(ledger, rows, edited) if figures.pop("changed") else ()
+    kept = _numbered(ledger, rows, "kept") if figures.pop("kept") else ()
+    accepted: frozenset[str] = frozenset()
+    if changed:
+        accepted = decisions.rows_with(ledger, Decision.ACCEPTED).intersection(
+            row_id for _, row_id in changed
+        )
     paid_before: list[tuple[str, str]] = []
     if figures["again_jobs"]:
         found = ledger.connection.execute(f"SELECT id, state FROM ({rows}) WHERE {again} ORDER BY place")
         paid_before = [(row["id"], _WHY.get(row["state"], OTHER_QUERY)) for row in found]
-    return Plan(**figures, changed=tuple(changed), again=tuple(paid_before), jobs=jobs, price=price)
+    return Plan(
+        **figures,
+        changed=changed,
+        again=tuple(paid_before),
+        jobs=jobs,
+        price=price,
+        kept=tuple(row_id for _, row_id in kept),
+        accepted=accepted,
+    )
+
+
+def _numbered(ledger: Ledger, rows: str, condition: str) -> tuple[tuple[int, str], ...]:
+    found = ledger.connection.execute(f"SELECT number, id FROM ({rows}) WHERE {condition} ORDER BY number")
+    return tuple((row["number"], row["id"]) for row in found)

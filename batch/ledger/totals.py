@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch.core.models import seed_name
+from batch.core.parameters import RANDOM_SEED
 from batch.ledger import candidates, integrity
 from batch.ledger.meta import Meta
 from batch.ledger.series import PRESENT, rows_of
@@ -38,6 +39,7 @@ _SHOWN = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN 
 class ReportRow:
     """A row of the current manifest with its outcome; `outcome` holds every column of jobs, None where unknown.
 
+    `manifest_seed` is the seed that its row of the manifest asks for, None where that is any seed and the row was given one.
     `output_state` is whether a saved image was present, moved away or changed when the folder was checked.
     """
 
@@ -46,6 +48,7 @@ class ReportRow:
     cells: Mapping[str, str]
     parameters: Mapping[str, Scalar]
     files: Mapping[str, str]
+    manifest_seed: int | None
     output: str | None
     payload_key: str
     outcome: Mapping[str, Any]
@@ -169,7 +172,8 @@ def strays(ledger: Ledger) -> tuple[Stray, ...]:
 def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
     """Yield every row of the current manifest, in its order, one at a time."""
     for row in ledger.connection.execute(
-        f"SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, {_SHOWN} AS shown, a.state AS away, j.* "
+        "SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, r.redone, r.manifest_seed, "
+        f"{_SHOWN} AS shown, a.state AS away, j.* "
         "FROM rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row "
         "WHERE r.position IS NOT NULL ORDER BY r.position"
     ):
@@ -180,6 +184,9 @@ def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
             cells=integrity.parsed(row["cells"]),
             parameters=integrity.parsed(row["parameters"]),
             files=integrity.parsed(row["files"]),
+            manifest_seed=row["manifest_seed"]
+            if row["redone"] or row["manifest_seed"] != RANDOM_SEED
+            else None,
             output=row["kept_output"] if row["kept_job"] == row["job"] else None,
             payload_key=row["payload_key"],
             outcome=dict(row),

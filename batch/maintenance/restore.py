@@ -90,7 +90,8 @@ class RestoreHooks:
 class Restored:
     """How a restore ended: how many jobs got their image from a folder, from the service, or were made again.
 
-    `left_out` are ids without their image, each with the reason; `changed` are ids whose edited image was left in place.
+    `left_out` are ids without their image, each with the reason; `changed` are ids whose edited image was left in place,
+    `rejected` those whose rejected image was left where it is.
     `stopped` is why the run stopped early, `unsettled` why jobs are still unknown; None when there is no reason.
     """
 
@@ -100,6 +101,7 @@ class Restored:
     remade: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     stopped: str | None = None
     unsettled: str | None = None
@@ -187,7 +189,9 @@ class _Restoring:
         if unknown:
             raise UsageError(f"--only: no row of {self._folder.path} has the id {unknown[0]!r}. {NO_SUCH_ID}")
         with ledger.atomic():
-            self._done.changed, self._not_saved = image_index.select_missing(ledger, self._wanted.only)
+            missing = image_index.select_missing(ledger, self._wanted.only)
+        self._done.changed, self._done.rejected = missing.changed, missing.rejected
+        self._not_saved = missing.unsaved
         jobs = image_index.selected_jobs(ledger)
         self._tracker.update(total=len(jobs))
         if jobs:

@@ -77,6 +77,7 @@ class ReportColumns:
             "output_path": f"{IMAGES}/{row.output}" if row.output and row.status == "saved" else None,
             "output_sha256": outcome["sha256"],
             "output_state": row.output_state,
+            "manifest_seed": None if row.manifest_seed == row.parameters["seed"] else row.manifest_seed,
             "submitted_at": iso(outcome.get("submitted_at")),
             "completed_at": iso(outcome.get("completed_at")),
         }
@@ -155,7 +156,8 @@ def read_report(place: Path | str) -> pd.DataFrame:
     string     id, the manifest's own columns, the parameters but those below, status (saved, failed, expired, unknown,
                pending, abandoned), error_class, error, request_id, output_path and local image_1 … image_3 (relative to
                the folder), output_sha256, payload_key, run_id, output_state (present, moved, changed; saved rows only)
-    Int64      seed, quality, http_status, attempts, width and height (pixels)
+    Int64      seed, quality, http_status, attempts, width and height (pixels), manifest_seed (where the manifest's row asks
+               for another seed than the one that the image was made with)
     Float64    queue_s, inference_s, total_s (seconds); cost (US dollars)
     boolean    base64
     datetime   submitted_at, completed_at (UTC, to the millisecond)

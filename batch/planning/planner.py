@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from batch.core.config import DEFAULT_NAME
 from batch.core.errors import ManifestError, UsageError
 from batch.core.models import Problem
-from batch.core.units import counted, named
+from batch.core.units import counted, named, named_rows
 from batch.ledger import candidates, connection, image_index, runs, totals
 from batch.ledger.input_cache import InputCache
 from batch.ledger.ledger import Ledger
@@ -27,7 +27,7 @@ from batch.output.files import PREVIOUS, ImageListing
 from batch.output.folder import OutputFolder
 from batch.planning.fingerprint import fingerprint, is_unchanged, remember
 from batch.planning.redo import FolderRows
-from batch.planning.validate import NO_SUCH_ID, ValidationReport, named_rows, validate_rows
+from batch.planning.validate import NO_SUCH_ID, ValidationReport, validate_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,8 +174,8 @@ def _with_candidates(plan: Plan, ledger: Ledger, rows: str, settings: RunSetting
 
 def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) -> None:
     """Add what a person should know of a manifest beside this folder, one warning for each kind."""
-    reread, gone, whole = stage.differences()
-    if reread:
+    found_beside = stage.differences()
+    if reread := found_beside.rereads:
         rows = f"{counted(len(reread), 'row')}, {named_rows(reread)}"
         reason = f"read otherwise by an earlier version of texbatch, which paid for it: {rows}."
         remedy = "They keep that reading and their images, until their cells are edited. Listed once."
@@ -186,10 +186,31 @@ def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) 
         reason = f"the same but for the query of a URL as rows that were paid for: {rows}."
         remedy = "If the links are only signed again, add --ignore-url-query: then it is the same work, at no cost."
         found.warn(path, reason, remedy)
-    if gone:
-        rows = f"{gone} of the {counted(whole, 'row')} of the manifest before"
+    if renamed := found_beside.renamed:
+        rows = (
+            f"{counted(len(renamed), 'row')}, {named([f'{now} (was {before})' for now, before in renamed])}"
+        )
+        reason = f"known under another id before: {rows}."
+        found.warn(path, reason, "What was made for them, and what was decided about it, goes with them.")
+    if spared := found_beside.spared:
+        rows = f"{counted(len(spared), 'row')}, {named_rows(spared)}"
+        reason = f"asking for an image that was rejected, and keeping the one that is there instead: {rows}."
+        found.warn(path, reason, "Give another seed or prompt, or clear the rejection.")
+    if gone := found_beside.gone:
+        rows = f"{gone} of the {counted(found_beside.whole, 'row')} of the manifest before"
         remedy = "Their images stay, and what was paid for them is not forgotten."
         found.warn(path, f"{rows} are not in this one: they leave the report.", remedy)
+
+
+def _add_chosen(found: ValidationReport, manifest: FolderRows) -> None:
+    """Say which rows a redo leaves alone."""
+    if manifest.accepted:
+        rows = f"{counted(len(manifest.accepted), 'row')}, {named_rows(manifest.accepted)}"
+        found.warn(
+            manifest.path,
+            f"accepted, and left as they are: {rows}.",
+            "Name them with --only to make them again.",
+        )
 
 
 def _newly_taken(ledger: Ledger) -> bool:
@@ -236,12 +257,15 @@ def stage_manifest(
         merge=merging,
         retry_failed=settings.retry_failed,
         pay_again=settings.yes,
+        same_template=(settings.reading.name or DEFAULT_NAME) == (ledger.meta(Meta.NAME) or DEFAULT_NAME),
     )
     name = (ledger.meta(Meta.NAME) if merging else None) or DEFAULT_NAME
     seen = InputCache(ledger) if writable else None
     found = validate_rows(
         manifest, settings.reading, stage, seen, name=name, check=check, redo=redo, only=settings.only
     )
+    if isinstance(manifest, FolderRows):
+        _add_chosen(found, manifest)
     if not all(problem.warning for problem in found.problems):
         raise ManifestError(found.problems, dropped=found.dropped)
     if wrong := list(_problems_beside(path, stage, folder, settings.only, merge=merging, linked=linked)):

@@ -1,12 +1,12 @@
 """A redo: rows of a folder made again on purpose, each changed a little first, so that it is other work.
 
 The same work is never paid for twice, so a redo is other work: another seed, a longer prompt. It is paid for like any
-changed row, the earlier image is kept as a version, and the manifest knows nothing of it: a later run of the
-manifest finds the earlier work, already paid, and restores its image. A row that asks for any seed (-1) has what it asked
-for with another one too, and stays as it was redone; after a longer prompt it gets back the seed that was drawn before.
+changed row, the earlier image is kept as a version, and later runs of the manifest leave the row what was made for it, until
+the row is edited there (see ledger/redone.py).
 Rule 1: rows come from the ledger, save failed and expired ones that failures.csv holds: there a person's edits count.
 Rule 2: a row that may be at the service is never redone: an unknown one goes through `resolve`, a pending one ends first.
 Rule 3: what would send nothing is refused with the remedy, not passed over.
+Rule 4: an accepted row is redone only when it is named: by id, or in a file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import secrets
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from batch.core.config import SEED_NEXT
+from batch.core.config import SEED_KEEP, SEED_NEXT
 from batch.core.csv_format import unescape_formula
 from batch.core.errors import UsageError
 from batch.core.models import Problem, Row
 from batch.core.parameters import MAX_SEED, RANDOM_SEED
-from batch.ledger import integrity, totals
+from batch.ledger import decisions, integrity, totals
+from batch.ledger.decisions import Decision
 from batch.manifest.manifest import open_manifest
 from batch.manifest.readers import own_report
 from batch.manifest.values import TemplateError, parse_template, parse_value
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batch.core.config import Redo
+    from batch.core.parameters import Scalar
     from batch.ledger.ledger import Ledger
     from batch.ledger.totals import ReportRow
     from batch.output.folder import OutputFolder
 
 _CLOSES = ",.;:!?"
+
+_ENDED = frozenset({"saved", "abandoned"})
+"""Rows that are not sent again as they are: a redo draws another seed for them, unless it says which."""
 
 
 class FolderRows:
@@ -47,7 +52,10 @@ class FolderRows:
     def __init__(
         self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], encoding: str | None
     ) -> None:
-        """Choose rows by id and by status; without either the failed and expired ones. Raises UsageError."""
+        """Choose rows by id, by status, or rejected ones; else the failed and expired ones. Raises UsageError.
+
+        `accepted` are the chosen rows that are left out, (row number, id), once `rows` has been read.
+        """
         _check_statuses(redo, folder)
         self.path = folder.report
         self.defaults: Mapping[str, str] = {}
@@ -55,7 +63,10 @@ class FolderRows:
         self._base = folder.path
         self._redo = redo
         self._only = frozenset(only)
-        self._statuses = frozenset(redo.statuses or (() if only else report.FAILURES))
+        self._statuses = frozenset(redo.statuses or (() if only or redo.rejected else report.FAILURES))
+        self._rejected = decisions.rows_with(ledger, Decision.REJECTED)
+        self._accepted = decisions.rows_with(ledger, Decision.ACCEPTED)
+        self.accepted: list[tuple[int, str]] = []
         self._report = report.report_columns(ledger)
         self._edits = open_manifest(folder.failures, encoding=encoding) if folder.failures.exists() else None
         names = own_report.without_outcomes(tuple(self._report.names))
@@ -64,6 +75,12 @@ class FolderRows:
 
     def __repr__(self) -> str:
         return f"<FolderRows {self._base}: {', '.join(sorted(self._statuses | self._only))}>"
+
+    @property
+    def wanted(self) -> str:
+        """Which rows were asked for, to be said where there are none: "that is rejected"."""
+        words = ["rejected"] if self._redo.rejected else sorted(self._statuses)
+        return f"that is {' or '.join(words)}" if words else "of these ids"
 
     def note(self, number: int, column: str) -> str:  # noqa: ARG002  a row has one line
         """Return where an edited row was edited."""
@@ -86,15 +103,22 @@ class FolderRows:
                 continue
             if integrity.differs(row.payload_key, row.parameters):  # it becomes a manifest, and is paid for
                 raise integrity.other_work(row.payload_key)
+            if row.id in self._accepted and row.id not in self._only:
+                self.accepted.append((number, row.id))
+                continue
             cells = self._report.cells(row, self._base)
             texts = {name: unescape_formula(str(cells[name])) for name in names}
+            if self._redo.seed is None and row.status in _ENDED:
+                texts["seed"] = str(_another_seed(row.parameters["seed"]))
             edited = edits.get(texts["id"]) if row.status in report.FAILURES else None
             if edited is not None:
                 self._edited[number] = edited.number
             yield Row(number, texts if edited is None else edited.cells)
 
     def _chosen(self, row: ReportRow) -> bool:
-        return row.id in self._only if self._only else row.status in self._statuses
+        if self._only:
+            return row.id in self._only
+        return row.id in self._rejected if self._redo.rejected else row.status in self._statuses
 
     def _refusal(self, row: ReportRow) -> tuple[str, str] | None:
         """Return why a chosen row cannot be redone, and what to do; None when it can."""
@@ -106,15 +130,20 @@ class FolderRows:
             )
         if self._statuses and status not in self._statuses:
             return f"is {status}.", f"--status chooses {', '.join(sorted(self._statuses))} among --only."
+        if self._redo.rejected and row.id not in self._rejected:
+            return (
+                "is not rejected.",
+                "--rejected chooses the rejected rows among --only. Leave one of them out.",
+            )
         if status == "pending" and self._redo.changes:
             return (
                 "has not ended (pending).",
                 f"Let it end first: texbatch retry {quote(str(folder))} --status pending",
             )
-        if status in {"saved", "abandoned"} and not self._redo.changes:
+        if status in _ENDED and self._redo.seed == SEED_KEEP and not self._redo.changes:
             return (
                 f"is {status}: sent as it is it would be the same work, which is never paid for twice.",
-                'Add --seed random, --seed +1 or --prompt-append "…".',
+                'Leave --seed keep out, or add --prompt-append "…".',
             )
         return None
 
@@ -134,7 +163,7 @@ class Rework:
     """Changes the texts of a row's parameters as a redo asks; used for each row once it is identified."""
 
     def __init__(self, redo: Redo) -> None:
-        self._seed = redo.seed
+        self._seed = None if redo.seed == SEED_KEEP else redo.seed
         try:
             self._append = parse_template(redo.prompt_append)
         except TemplateError as error:
@@ -155,6 +184,10 @@ class Rework:
             return seed
         if self._seed == SEED_NEXT and before != RANDOM_SEED:
             return str(before + 1 if before < MAX_SEED else 0)
-        while (drawn := secrets.randbelow(MAX_SEED + 1)) == before:
-            pass
-        return str(drawn)
+        return str(_another_seed(before))
+
+
+def _another_seed(before: Scalar) -> int:
+    while (drawn := secrets.randbelow(MAX_SEED + 1)) == before:
+        pass
+    return drawn

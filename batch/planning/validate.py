@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from batch.core.config import DEFAULT_NAME
 from batch.core.errors import ManifestError
 from batch.core.models import Problem, UncertainRow
-from batch.core.units import counted, named
+from batch.core.units import counted, named_rows
 from batch.ledger.ledger import Ledger
 from batch.ledger.staging import Stage
 from batch.manifest.columns import report_names
 from batch.manifest.expand import Expander
 from batch.manifest.manifest import open_manifest
 from batch.manifest.naming import fold_name
-from batch.planning.redo import Rework
+from batch.planning.redo import FolderRows, Rework
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from batch.core.config import Reading, Redo
@@ -117,13 +117,9 @@ def validate_rows(
         remedy = "What was paid for stays their work until their cells are edited."
         found.warn(manifest.path, f"images that are gone or cannot be read, in {which}.", remedy)
     if not found.rows and not found.errors:
-        found.warn(manifest.path, "has no rows.", "Nothing will be sent.")
+        none = f"has no row {manifest.wanted}." if isinstance(manifest, FolderRows) else "has no rows."
+        found.warn(manifest.path, none, "Nothing will be sent.")
     return found
-
-
-def named_rows(rows: Sequence[tuple[int, str]]) -> str:
-    """Return the first of many (row number, id) as a text, and how many more there are."""
-    return named([f"{row_id} (row {number})" for number, row_id in rows])
 
 
 def _payloads(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sqlite3
 from contextlib import closing
 
@@ -48,7 +49,7 @@ def test_a_redone_row_is_paid_once_and_keeps_its_earlier_picture(hosted, command
     assert versions(out) == {"row-1": [before]}
     assert picture(out) != before
     assert support.summary(out)["spent_usd"] == pytest.approx(0.12)
-    assert "the next run of it brings the earlier images back, at no cost" in told
+    assert "What was made for these rows stays theirs in every later run of their manifest." in told
     support.assert_pictures_belong(out, hosted.stats())
     support.assert_ledger_sound(out)
 
@@ -111,7 +112,9 @@ def test_a_seed_that_nobody_gave_is_counted_up_too(hosted, command, pairs, out):
 def test_the_prompt_grows(hosted, command, pairs, out, text, prompt):
     lines = [line | {"sku": f"S{n}", "prompt": f"oak {{{{{n}}}}}"} for n, line in enumerate(rows(2))]
     assert command("run", pairs(lines), "--out", out)[0] == 0
-    assert command("retry", out, "--only", "row-1", "--prompt-append", text, "--yes")[0] == 0
+    assert (
+        command("retry", out, "--only", "row-1", "--prompt-append", text, "--seed", "keep", "--yes")[0] == 0
+    )
     assert [job["body"]["prompt"] for job in hosted.stats()["jobs"]][-1] == prompt
     assert (submits(hosted), seeds(out)["row-1"]) == (3, 1)
 
@@ -148,36 +151,144 @@ def test_the_picture_files_of_today_are_sent(hosted, command, pairs, tmp_path, o
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("words", [["--seed", "+1"], ["--seed", "random"], ["--prompt-append", "glossy"]])
-def test_the_manifest_brings_the_earlier_picture_back_at_no_cost(hosted, command, pairs, out, words):
-    """Also long after the service has forgotten it: it is taken from images/.previous/."""
+@pytest.mark.parametrize("words", [["--seed", "+1"], ["--seed", "random"], ["--prompt-append", "glossy"], []])
+def test_a_redo_stays_whatever_nights_follow(hosted, command, pairs, out, words):
+    """Nothing is asked, sent or moved; each run says so in one line, and the report shows both seeds."""
     manifest = pairs(2)
     assert command("run", manifest, "--out", out)[0] == 0
     first = picture(out)
     assert command("retry", out, "--only", "row-1", *words, "--yes")[0] == 0
-    second = picture(out)
+    second, row = picture(out), by_id(out)["row-1"]
+    assert row["manifest_seed"] == "1"
     before = hosted.stats(jobs=False)["calls"]
-    code, _, told = command("run", manifest, "--out", out)
-    assert code == 0
-    assert "As the manifest asks, earlier images are back, at no cost: row-1. Those" in told
+    for _ in range(3):  # the second one reads the manifest, the third need not
+        code, _, told = command("run", manifest, "--out", out)
+        assert code == 0
+        assert told.count("1 row keeps what was made for it since the manifest was written: row-1.") == 1
     assert hosted.stats(jobs=False)["calls"] == before
-    assert (picture(out), versions(out)) == (first, {"row-1": [second]})
-    assert by_id(out)["row-1"]["prompt"] == "oak 1"
-    assert support.summary(out)["spent_usd"] == pytest.approx(0.09)
+    assert (picture(out), versions(out)) == (second, {"row-1": [first]})
+    assert by_id(out)["row-1"] == row
+    assert by_id(out)["row-0"]["manifest_seed"] == ""
     support.assert_pictures_belong(out, hosted.stats())
 
 
-def test_the_same_seed_again_is_known_work_too(hosted, command, pairs, out):
-    """There and back and there again: two pictures, each paid once, none of them lost or copied."""
-    manifest = pairs(1)
+def test_a_redo_is_said_in_the_log_and_a_quiet_run_stays_quiet(hosted, command, pairs, out):
+    manifest = pairs(2)
     assert command("run", manifest, "--out", out)[0] == 0
-    first = picture(out, "row-0.webp")
-    for _ in range(3):
-        assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
-        assert versions(out) == {"row-0": [first]}
-        second = picture(out, "row-0.webp")
-        assert command("run", manifest, "--out", out)[0] == 0
-        assert versions(out) == {"row-0": [second]}
+    assert command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    assert command("run", manifest, "--out", out, "--quiet") == (0, "", "")
+    _, _, told = command("run", manifest, "--out", out, "--log-format", "json")
+    said = [json.loads(line) for line in told.splitlines()]
+    assert [(line["level"], line["rows"]) for line in said if line["event"] == "run.kept"] == [("info", 1)]
+
+
+def test_an_edit_of_its_row_ends_a_redo(hosted, command, pairs, out):
+    """It is a changed row like any: asked for with its price, then made; and made again it is not asked for."""
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    edited = [lines[0], lines[1] | {"prompt": "walnut"}]
+    code, _, told = command("run", pairs(edited), "--out", out)
+    assert (code, submits(hosted)) == (2, 3)
+    assert "1 row was paid for before and has changed since: row-1 (row 3)" in told
+    assert command("run", pairs(edited), "--out", out, "--yes")[0] == 0
+    row = by_id(out)["row-1"]
+    assert (row["prompt"], row["seed"], row["manifest_seed"], submits(hosted)) == ("walnut", "1", "", 4)
+
+
+def test_a_row_edited_to_what_was_redone_has_it(hosted, command, pairs, out):
+    """At no cost; and from then on later edits count from there: the row before is an edit."""
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    second = picture(out)
+    code, _, told = command("run", pairs([lines[0], lines[1] | {"seed": 2}]), "--out", out)
+    assert (code, "keeps what was made" in told, by_id(out)["row-1"]["manifest_seed"]) == (0, False, "")
+    assert (picture(out), submits(hosted)) == (second, 3)
+    code, _, told = command("run", pairs(lines), "--out", out)
+    assert code == 0
+    assert "As the manifest asks, earlier images are back, at no cost: row-1. Those" in told
+    assert (seeds(out)["row-1"], submits(hosted)) == (1, 3)
+
+
+def test_other_columns_of_a_redone_row_change_at_no_cost(hosted, command, pairs, out):
+    lines = [line | {"note": "first"} for line in rows(2)]
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    assert command("run", pairs([line | {"note": "second"} for line in lines]), "--out", out)[0] == 0
+    row = by_id(out)["row-1"]
+    assert (row["note"], row["seed"], submits(hosted)) == ("second", "2", 3)
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("name", ["{id}.{ext}", "{id}-{seed}.{ext}"])
+def test_a_redo_in_another_format_keeps_its_name(hosted, command, pairs, out, name):
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out, "--name", name)[0] == 0
+    redo = write_csv(out / "redo.csv", [report(out)[1] | {"seed": 5, "image_format": "png"}])
+    assert command("retry", out, redo, "--yes")[0] == 0
+    place = by_id(out)["row-1"]["output_path"]
+    assert place == f"images/{name.format(id='row-1', seed=5, ext='png')}"
+    assert command("run", pairs(lines), "--out", out, "--name", name)[0] == 0
+    assert (by_id(out)["row-1"]["output_path"], submits(hosted)) == (place, 3)
+    assert command("run", pairs(lines), "--out", out, "--name", "new-{id}.{ext}")[0] == 0
+    assert (by_id(out)["row-1"]["output_path"], submits(hosted)) == ("images/new-row-1.png", 3)
+
+
+@pytest.mark.slow
+def test_a_redo_stays_where_its_own_input_file_has_gone(hosted, command, pairs, tmp_path, out):
+    support.picture(tmp_path / "chair.png")
+    manifest = pairs([rows(1)[0] | {"image_1": "chair.png"}])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    (tmp_path / "chair.png").unlink()
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, seeds(out), submits(hosted)) == (0, {"row-0": 1}, 2)
+    assert "images that are gone or cannot be read, in 1 row that need no sending" in told
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("ignored", [(False, True), (True, False)])
+def test_a_redo_stays_whether_queries_are_ignored_or_not(hosted, command, pairs, out, ignored):
+    manifest = pairs([line | {"image_1": f"{line['image_1']}?v={line['id']}"} for line in rows(2)])
+    first, later = (["--ignore-url-query"] if ignore else [] for ignore in ignored)
+    assert command("run", manifest, "--out", out, *first)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    for options in (later, first, later):
+        assert command("run", manifest, "--out", out, *options)[0] == 0
+        assert (seeds(out), submits(hosted)) == ({"row-0": 1, "row-1": 1}, 3)
+
+
+@pytest.mark.slow
+def test_a_redo_that_failed_is_sent_with_the_link_of_today(hosted, command, pairs, out):
+    lines = rows(2)
+    link = "https://cdn.example/p.png?X-Amz-Date={0}&X-Amz-Signature=a{0}"
+    lines[1]["image_1"] = link.format(1)
+    hosted.settings(blocked_words=["oak 1"])
+    assert command("run", pairs(lines), "--out", out)[0] == 1
+    hosted.settings(blocked_words=["walnut"])
+    failures = out / "failures.csv"
+    failures.write_text(failures.read_text().replace("oak 1", "walnut"))
+    assert command("retry", out)[0] == 1
+    hosted.settings(blocked_words=[])
+    lines[1]["image_1"] = link.format(2)
+    assert command("run", pairs(lines), "--out", out, "--retry-failed")[0] == 0
+    sent = hosted.stats()["jobs"][-1]["body"]
+    assert (sent["prompt"], sent["image_1"]) == ("walnut", link.format(2))
+
+
+def test_the_way_back_is_free(hosted, command, pairs, out):
+    """There and back and there again, by a file: two pictures, each paid once, none of them lost or copied."""
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    first, before = picture(out, "row-0.webp"), report(out)
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    second = picture(out, "row-0.webp")
+    back = write_csv(out / "back.csv", before)
+    there = write_csv(out / "there.csv", report(out))
+    for file, now, other in ((back, first, second), (there, second, first), (back, first, second)):
+        assert command("retry", out, file)[0] == 0
+        assert command("run", pairs(1), "--out", out)[0] == 0
+        assert (picture(out, "row-0.webp"), versions(out)) == (now, {"row-0": [other]})
     assert submits(hosted) == 2
 
 
@@ -201,23 +312,25 @@ def test_a_row_that_asked_for_any_seed_stays_as_it_was_redone(hosted, command, p
     assert (seeds(out), submits(hosted)) == (redone, 3)
 
 
-@pytest.mark.quick(1)
-@pytest.mark.parametrize("nights", [1, 2])
-def test_a_row_that_asked_for_any_seed_gets_its_earlier_picture_back_after_a_longer_prompt(
-    hosted, command, pairs, out, tmp_path, nights
-):
-    """A yes that was written down pays nothing: nobody edited the manifest."""
-    manifest = pairs([line | {"seed": -1} for line in rows(2)])
+def test_a_row_that_asked_for_any_seed_keeps_a_longer_prompt(hosted, command, pairs, out, tmp_path):
+    """A yes that was written down pays nothing: nobody edited the manifest. Its own seed is not forgotten."""
+    lines = [line | {"seed": -1} for line in rows(2)]
+    manifest = pairs(lines)
     (tmp_path / "job.yaml").write_text(f"manifest: {manifest}\nout: {out}\nyes: true\n")
     assert command("run", tmp_path / "job.yaml")[0] == 0
-    before = seeds(out), (out / "images" / "row-0.webp").read_bytes()
-    for _ in range(nights):
-        assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 0
-        code, told, _ = command("plan", manifest, "--out", out)
-        assert (code, "0 jobs to send" in told) == (0, True)
+    before = seeds(out)
+    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 0
+    redone = picture(out, "row-0.webp")
+    for _ in range(2):
         assert command("run", tmp_path / "job.yaml")[0] == 0
-        assert (seeds(out), (out / "images" / "row-0.webp").read_bytes()) == before
-        assert submits(hosted) == 3  # the second redo is known work
+    row = by_id(out)["row-0"]
+    assert (row["prompt"], row["manifest_seed"], picture(out, "row-0.webp")) == ("oak 0 glossy", "-1", redone)
+    assert submits(hosted) == 3
+    pairs([lines[0] | {"prompt": "pine"}, lines[1]])
+    assert command("run", tmp_path / "job.yaml")[0] == 0
+    pairs(lines)
+    assert command("run", tmp_path / "job.yaml")[0] == 0
+    assert (seeds(out), submits(hosted)) == (before, 4)
 
 
 @pytest.mark.quick(1)
@@ -252,14 +365,15 @@ def test_a_row_that_asked_for_any_seed_and_is_edited_back_has_the_picture_it_had
 def test_a_picture_set_aside_and_deleted_is_moved_away_and_comes_back_with_restore(
     hosted, command, pairs, out
 ):
-    """The redone picture is set aside: it is not the one that the row asks for."""
+    """The redone picture is set aside: it is not the one that the row asks for once it is edited back."""
     manifest = pairs(1)
     assert command("run", manifest, "--out", out)[0] == 0
     first = picture(out, "row-0.webp")
+    back = write_csv(out / "back.csv", report(out))
     assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
     for path in (out / "images" / ".previous").iterdir():
         path.unlink()
-    code, _, told = command("run", manifest, "--out", out)
+    code, _, told = command("retry", out, back)
     assert (code, by_id(out)["row-0"]["output_state"]) == (0, "moved")
     assert "1 saved image is nowhere in the folder" in told
     assert "texbatch restore" in told
@@ -364,14 +478,12 @@ def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command
     ]
     redo = write_csv(out / "redo.csv", lines)
     assert command("retry", out, redo)[0] == 2
-    first = picture(out)
-    code, _, told = command("retry", out, redo, "--yes")
-    assert code == 0
-    assert "the next run of it brings the earlier images back, at no cost" in told
+    assert command("retry", out, redo, "--yes")[0] == 0
+    second = picture(out)
     assert seeds(out) == {"row-0": 0, "row-1": 1001, "row-2": 2, "row-3": 1003}
     assert (submits(hosted), sorted(versions(out))) == (6, ["row-1", "row-3"])
     assert command("run", manifest, "--out", out)[0] == 0
-    assert (submits(hosted), picture(out)) == (6, first)
+    assert (submits(hosted), picture(out)) == (6, second)
 
 
 @pytest.mark.quick(1)
@@ -407,12 +519,14 @@ def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
     [
         pytest.param(["--only", "Chair, oak"], "put an id with a comma in quotes", id="a comma without quotes"),
         pytest.param(
-            ["--only", "row-0"],
+            ["--only", "row-0", "--seed", "keep"],
             "'row-0' is saved: sent as it is it would be the same work, which is never paid for twice. "
-            "Add --seed random, --seed +1 or --prompt-append",
+            "Leave --seed keep out, or add --prompt-append",
             id="a saved row unchanged",
         ),
-        pytest.param(["--status", "saved"], "'row-0' is saved: sent as it is", id="saved rows unchanged"),
+        pytest.param(["--status", "saved", "--seed", "keep"], "'row-0' is saved: sent as it is", id="saved rows unchanged"),
+        pytest.param(["--only", "row-0", "--rejected"], "'row-0' is not rejected. --rejected chooses", id="not rejected"),
+        pytest.param(["--rejected", "--status", "saved"], "--rejected chooses rows of the folder by itself", id="two choices"),
         pytest.param(["--only", "row-9", "--seed", "+1"], "no row has the id 'row-9'", id="no such row"),
         pytest.param(
             ["--only", "row-0", "--status", "failed"], "'row-0' is saved. --status chooses failed among", id="contradiction"
@@ -420,7 +534,7 @@ def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
         pytest.param(["--status", "fialed"], "--status fialed: is not a status. Known are saved, failed", id="no status"),
         pytest.param(["--status", "unknown"], "`texbatch resolve", id="unknown by status"),
         pytest.param(["--status", ","], "--status: is empty.", id="empty status"),
-        pytest.param(["--only", "row-0", "--seed", "7"], "Give --seed random or +1, or edit a copy", id="a number"),
+        pytest.param(["--only", "row-0", "--seed", "7"], "Give --seed random, +1 or keep, or edit a copy", id="a number"),
         pytest.param(["--only", "row-0", "--prompt-append", " "], "'--prompt-append': is empty.", id="empty text"),
         pytest.param(
             ["--only", "row-0", "--prompt-append", "in {colour}"], "report.csv:2:prompt: {colour} is not a column",
@@ -482,7 +596,7 @@ def test_a_redo_without_its_folder_is_refused(api, pairs, out):
     manifest = pairs(1)
     with pytest.raises(UsageError, match="it goes with retry, not with run"):
         go(api, manifest, out, redo=Redo(seed="+1", from_folder=False))
-    with pytest.raises(UsageError, match="a redo takes random or"):
+    with pytest.raises(UsageError, match="a redo takes random, "):
         RunSettings(out, redo=Redo(seed="7"))
 
 

@@ -95,8 +95,8 @@ def test_run_has_exactly_the_documented_options():
 
 
 def test_retry_takes_the_options_of_run():
-    """But for the two that it fixes itself, and with two of its own."""
-    own = {"--status", "--prompt-append"}
+    """But for the two that it fixes itself, and with three of its own."""
+    own = {"--status", "--rejected", "--prompt-append"}
     assert long_options("retry") == (long_options("run") - {"--out", "--retry-failed"}) | own
 
 

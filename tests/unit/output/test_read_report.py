@@ -31,7 +31,7 @@ def written(book, payload, folder):
 def test_each_column_has_its_type(written):
     frame = read_report(written.path)
     types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
-    numbers = {"seed", "quality", "http_status", "attempts", "width", "height"}
+    numbers = {"seed", "quality", "http_status", "attempts", "width", "height", "manifest_seed"}
     assert {name for name, dtype in types.items() if dtype == "Int64"} == numbers
     assert {name for name, dtype in types.items() if dtype == "Float64"} == {
         "queue_s",

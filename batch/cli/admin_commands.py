@@ -38,6 +38,7 @@ def status(folder: Path, *, as_json: bool, keep_watching: bool) -> None:
     """Show the state of FOLDER from its ledger, even while a run is going on."""
     from batch.cli.status_screen import watch  # noqa: PLC0415  start-up time
     from batch.ledger.ledger import Ledger  # noqa: PLC0415
+    from batch.output.decision_file import is_edited  # noqa: PLC0415
     from batch.output.folder import OutputFolder  # noqa: PLC0415
     from batch.output.images import check_images  # noqa: PLC0415
     from batch.output.report import summary  # noqa: PLC0415
@@ -47,20 +48,23 @@ def status(folder: Path, *, as_json: bool, keep_watching: bool) -> None:
     if keep_watching:
         watch(OutputFolder(folder))
         return
-    with Ledger.read(OutputFolder(folder).ledger) as ledger:
+    output = OutputFolder(folder)
+    with Ledger.read(output.ledger) as ledger:
         check_images(ledger, folder)
         console.status(summary(ledger, ledger.clock), as_json=as_json)
+        if is_edited(ledger, output):
+            console.edited(folder)
 
 
 @click.command(params=[FOLDER])
 def report(folder: Path) -> None:
     """Write the contact sheet of FOLDER again, even while a run is going on.
 
-    When no run is going on, report.csv, failures.csv and summary.json are written too.
+    When no run is going on, report.csv, failures.csv, decisions.csv and summary.json are written too.
     """
     from batch.output.reports import rebuild  # noqa: PLC0415  start-up time
 
-    console.rebuilt(rebuild(folder))
+    console.rebuilt(rebuild(folder), folder)
 
 
 @click.command(

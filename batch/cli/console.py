@@ -81,10 +81,10 @@ class ProgressLine:
         if time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
             names = ("total", "ended", "saved", "failed", "unknown", "in_flight", "throttled")
-            fields = {name: getattr(progress, name) for name in names}
-            LogEvent("run.progress", INFO, fields | {"spent_usd": progress.spent / MICRO}).log(
-                self._line(progress)
-            )
+            fields = {name: getattr(progress, name) for name in names} | {"spent_usd": progress.spent / MICRO}
+            if progress.accepted:
+                fields["cost_per_accepted_usd"] = progress.usd_per_accepted
+            LogEvent("run.progress", INFO, fields).log(self._line(progress))
 
     def _draw_bar(self, progress: Progress) -> None:
         if self._bar is None:
@@ -119,7 +119,8 @@ def _counts(progress: Progress) -> str:
     unknown = f", {progress.unknown} unknown" if progress.unknown else ""
     risk = f", at risk {format_usd(progress.at_risk)}" if progress.at_risk else ""
     saved = f", saved {format_usd(progress.resumed)}" if progress.resumed else ""
-    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}{risk}{saved}"
+    accepted = f", {per_accepted(progress.usd_per_accepted)}" if progress.accepted else ""
+    return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}{accepted}{risk}{saved}"
 
 
 def time_range(expected: Forecast) -> str:
@@ -131,6 +132,11 @@ def time_range(expected: Forecast) -> str:
 def money(micro_dollars: int, *, simulated: bool) -> str:
     """Return micro-dollars as dollars and cents, marked when they were not real."""
     return f"{format_usd(micro_dollars)}{' (simulated)' if simulated else ''}"
+
+
+def per_accepted(usd: float) -> str:
+    """Return what was spent for each accepted image, in US dollars."""
+    return f"${usd:.2f} an accepted image"
 
 
 def note(text: str) -> None:
@@ -345,6 +351,8 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
         counts.append(f"{made} made, {extra['failed']} failed" if extra["failed"] else f"{made} made")
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
     money = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
+    if "cost_per_accepted_usd" in figures:
+        money += f", {per_accepted(figures['cost_per_accepted_usd'])}"
     money += f", ${resumed:.2f} saved by not sending again" if resumed else ""
     money += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {money}; {out / 'report.csv'}")
@@ -412,12 +420,20 @@ def restored(log: Log, end: Restored, folder: Path) -> None:
     click.echo(f"{counted(brought, 'image')} brought back{how}, {len(end.left_out)} left out.")
 
 
-def rebuilt(made: Rebuilt) -> None:
+def edited(folder: Path) -> None:
+    """Say that decisions.csv has edits that were not taken in."""
+    from batch.output.decision_file import edited_notice  # noqa: PLC0415  start-up time
+    from batch.output.folder import OutputFolder  # noqa: PLC0415
+
+    note(edited_notice(OutputFolder(folder)))
+
+
+def rebuilt(made: Rebuilt, folder: Path) -> None:
     """Print what `report` wrote."""
     if not made.reports:
-        note(
-            "A run holds this folder: it writes report.csv, failures.csv and summary.json itself when it ends."
-        )
+        note("A run holds this folder: it writes the CSV files and summary.json itself when it ends.")
+    if made.edited:
+        edited(folder)
     click.echo(str(made.sheet))
 
 

@@ -69,7 +69,7 @@ def _exit_code_of_command(log: Log) -> int:
         if exc.dropped and not log.as_json:
             info(f"… and {exc.dropped} more", level=ERROR)
         errors = sum(not problem.warning for problem in exc.problems) + exc.dropped
-        text = f"{counted(errors, 'problem')}; nothing was sent."
+        text = f"{counted(errors, 'problem')}; {exc.consequence}."
         info(text, "command.refused", ERROR, exit_code=exc.exit_code)
         return exc.exit_code
     except TexbatchError as exc:

@@ -19,7 +19,7 @@ from unicodedata import east_asian_width
 
 import click
 
-from batch.cli.console import money
+from batch.cli.console import money, per_accepted
 from batch.core.units import MICRO, format_span
 from batch.ledger.ledger import Ledger
 from batch.ledger.totals import folder_status
@@ -104,6 +104,10 @@ def _lines(
     spent = money(round(figures["spent_usd"] * MICRO), simulated=figures["simulated"])
     at_risk = "an unknown amount" if risk is None else f"${risk:.2f}"
     yield f"money  {spent} spent   {at_risk} paid or perhaps paid, no image yet"
+    if figures["accepted"] or figures["rejected"]:
+        cost = figures.get("cost_per_accepted_usd")
+        each = "" if cost is None else f"   {per_accepted(cost)}"
+        yield f"judged accepted {figures['accepted']}   rejected {figures['rejected']}{each}"
     if now.recent_errors:
         yield ""
         yield "last errors"

@@ -3,6 +3,7 @@
 TexbatchError
 ├── UsageError               2   bad usage, manifest or settings: nothing was sent
 │   └── ManifestError        2   the problems found in a manifest, all of them
+│       └── DecisionsRefused 2   the problems found in what a person decides, all of them
 ├── FolderError              2   the output folder cannot be used as it is
 │   ├── FolderLocked         6   another run holds it, or the file system cannot lock
 │   ├── FolderFailed         3   it failed during a run: no room on the disk, a damaged ledger
@@ -76,13 +77,24 @@ class UsageError(TexbatchError):
 
 
 class ManifestError(UsageError):
-    """A manifest has problems; `problems` lists all of them, in file order."""
+    """A manifest has problems; `problems` lists all of them, in file order.
+
+    `consequence` is what was not done because of them.
+    """
+
+    consequence = "nothing was sent"
 
     def __init__(self, problems: Sequence[Problem], dropped: int = 0) -> None:
         more = [f"… and {dropped} more"] if dropped else []
         super().__init__("\n".join([*map(str, problems), *more]))
         self.problems = tuple(problems)
         self.dropped = dropped
+
+
+class DecisionsRefused(ManifestError):
+    """Decisions, of the command line or a file, have problems: none of them was written down."""
+
+    consequence = "nothing was written"
 
 
 class FolderError(TexbatchError):

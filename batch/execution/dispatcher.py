@@ -31,6 +31,7 @@ from batch.execution.shutdown import StopController
 from batch.execution.submit import Submitter
 from batch.execution.transitions import Recorder
 from batch.execution.upload import Uploader
+from batch.ledger import totals
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.states import IN_FLIGHT
 from batch.ledger.store import JOBS_A_PAGE, Part, Position
@@ -165,6 +166,7 @@ async def process_all(run: RunContext, work: Workload) -> None:
             client = await stack.enter_async_context(
                 Client(service, pace=Limiter(concurrency, gate), polls=polls, clock=clock)
             )
+            spent, accepted = totals.spent_and_accepted(run.ledger)
             tracker = ProgressTracker(
                 run.on_progress,
                 Progress(
@@ -172,6 +174,8 @@ async def process_all(run: RunContext, work: Workload) -> None:
                     unknown=work.unknown,
                     price=work.budget.price,
                     resumed=work.resumed,
+                    accepted=accepted,
+                    spent_before=spent,
                     simulated=run.service is None,
                     expected=before.forecast(work.to_send, settings, clock()),
                 ),

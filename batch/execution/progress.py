@@ -30,7 +30,8 @@ class Progress:
 
     `total` jobs are to be processed or reconciled; `ended` counts those that are saved, failed, expired or unknown. It
     falls when an unknown job is found in the history, because that job goes on. `price` is what one job costs in
-    micro-dollars, `resumed` how many micro-dollars' worth was done before, `expected` the forecast made at the start.
+    micro-dollars, `resumed` how many micro-dollars' worth was done before, `expected` the forecast made at the start. When the
+    run began, `accepted` images of the folder were, and `spent_before` micro-dollars spent in it.
     """
 
     total: int = 0
@@ -41,6 +42,8 @@ class Progress:
     spent: int = 0
     price: int | None = None
     resumed: int = 0
+    accepted: int = 0
+    spent_before: int = 0
     simulated: bool = False
     throttled: int = 0
     expected: Forecast | None = None
@@ -55,6 +58,11 @@ class Progress:
     def at_risk(self) -> int:
         """Micro-dollars that jobs in flight and unknown ones may cost, as far as the price is known."""
         return (self.in_flight + self.unknown) * (self.price or 0)
+
+    @property
+    def usd_per_accepted(self) -> float:
+        """US dollars spent in the folder for each image that was accepted when the run began; some must be."""
+        return round((self.spent_before + self.spent) / self.accepted / MICRO, 6)
 
     @property
     def ended(self) -> int:

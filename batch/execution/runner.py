@@ -36,8 +36,10 @@ from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
 from batch.manifest.manifest import check_encoding
 from batch.output import report
+from batch.output.decision_file import edited_notice
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
+from batch.output.reports import shows_decisions, write_reports
 from batch.output.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 from batch.planning.planner import StagedPlan, make_plan, preview
 
@@ -114,6 +116,7 @@ async def arun(
         stack.enter_context(folder.hold())
         ledger = stack.enter_context(Ledger.create_or_open(folder.ledger, clock=steady_clock()))
         account_check.check_service(ledger, service)
+        stack.enter_context(shows_decisions(ledger, folder))
         thread = stack.enter_context(ThreadPoolExecutor(1))  # ends its step before the ledger is closed
         run = RunContext(folder, ledger, settings, service, hooks.progress, hooks.warn, thread)
         with handle_signals(run.stop, enabled=signals):
@@ -343,8 +346,9 @@ def finish_run(
             http_429=run.stats.http_429,
             exit_code=code,
         )
-    report.write_report(ledger, run.folder)
-    write_sheet(ledger, run.folder, thumbs_s=THUMBS_STOPPED_S if failed or stop.reason else THUMBS_S)
+    thumbs_s = THUMBS_STOPPED_S if failed or stop.reason else THUMBS_S
+    if write_reports(ledger, run.folder, partial(write_sheet, ledger, run.folder, thumbs_s=thumbs_s)):
+        run.warn(edited_notice(run.folder))
     if code in BY_ITSELF and not failed:
         with ledger.atomic():
             ledger.mark_ended_by_itself(restore=left_out is not None)

@@ -3,6 +3,8 @@
 Rules:
 - A file that is not a ledger, is damaged, or was written by a newer texbatch is refused and left as it is. A ledger of
   an older texbatch is brought up to date in one transaction; a reader does that in a copy.
+- Who only appends (a person's decision) waits for nobody and checks no pages: it changes nothing that is there, and
+  keeps the clean-close marker only where nobody else wrote meanwhile.
 - Torn pages are refused before anything is decided by them. Checking every page takes seconds in a folder of a million
   rows, so it is left out where it can find nothing new: after a clean close the write-ahead log is gone, everything is
   in the file and on disk, and the file gets the very modification time that it has written down inside (the clean-close
@@ -53,6 +55,7 @@ _OURS: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
 """Transactions are begun by hand, and the thread that has the ledger changes."""
 
 BUSY_S = 10.0  # another program may hold the file for a moment
+APPENDING_BUSY_S = 60.0  # a run may be adopting a long manifest
 CACHE_KIB = 32 << 10  # of pages, each connection at most: a million rows are looked up in no order
 SYNCHRONOUS = "FULL"  # a commit is on disk when it returns: what was sent and paid for survives a power cut
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # sqlite.org/fileformat2.html, section 4.1
@@ -94,15 +97,42 @@ def for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def for_appending(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open an existing ledger to append to it, also during a run that writes it; and return whether it was closed clean.
+
+    Raises FolderError, also for a ledger of an older texbatch (see `needs_upgrade`).
+    """
+    _check_there(path)
+    try:
+        connection = _connect(path, read_only=False, busy_s=APPENDING_BUSY_S)
+        try:
+            _check_current(connection, path)
+            connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+            return connection, _was_closed_clean(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except _SQLITE_ERRORS as exc:
+        raise file_error(path, exc) from exc
+
+
+def needs_upgrade(path: Path) -> bool:
+    """Return whether an existing ledger is of an older texbatch: only who holds the folder upgrades it; raises FolderError."""
+    _check_there(path)
+    try:
+        with closing(_connect(path, read_only=True)) as connection:
+            return _check_header(connection, path) < len(MIGRATIONS)
+    except _SQLITE_ERRORS as exc:
+        raise file_error(path, exc) from exc
+
+
 def for_reading(path: Path) -> sqlite3.Connection:
     """Open an existing ledger for reading only, also during a run that writes it; raises FolderError."""
-    if not path.is_file():
-        raise FolderError(f"{path}: there is no ledger here. Give the folder that `run --out` wrote.")
+    _check_there(path)
     try:
         connection = _connect(path, read_only=True)
         try:
-            _check_header(connection, path)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            version = _check_header(connection, path)
             if version == len(MIGRATIONS):
                 return connection
             copy = _connect_temporary()  # of an older texbatch: the file stays as it is
@@ -141,6 +171,12 @@ def _was_closed_clean(connection: sqlite3.Connection, path: Path) -> bool:
         return marker is not None and marker[0] == str(path.stat().st_mtime_ns) and not _size(path, WAL)
     except (sqlite3.Error, OSError):
         return False
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that differs as soon as another connection has committed anything."""
+    number: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return number
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -212,10 +248,16 @@ def _check_end_once(connection: sqlite3.Connection, path: Path, mark: Mark) -> N
         raise
 
 
-def _check_header(connection: sqlite3.Connection, path: Path) -> None:
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise FolderError(f"{path}: there is no ledger here. Give the folder that `run --out` wrote.")
+
+
+def _check_header(connection: sqlite3.Connection, path: Path) -> int:
+    """Refuse what is not a ledger, or a newer one; return how many of the migrations it has seen."""
     try:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         foreign = application != APPLICATION_ID or not connection.execute(_TABLES).fetchone()[0]
     except sqlite3.DatabaseError as exc:
         raise FolderError(f"{path}: is damaged, or not a ledger ({exc}). {RESTORE}") from exc
@@ -226,6 +268,12 @@ def _check_header(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version > len(MIGRATIONS):
         raise FolderError(f"{path}: was written by a newer texbatch (schema {version}). Upgrade texbatch.")
+    return version
+
+
+def _check_current(connection: sqlite3.Connection, path: Path) -> None:
+    if _check_header(connection, path) < len(MIGRATIONS):
+        raise FolderError(f"{path}: is of an older texbatch. The next run brings it up to date.")
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
@@ -260,7 +308,7 @@ def _check_wal(path: Path) -> None:
 # -- the connection and its settings -----------------------------------------------------------------------------------
 
 
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+def _connect(path: Path, *, read_only: bool, busy_s: float = BUSY_S) -> sqlite3.Connection:
     """Open the file with every setting it needs; the only place that knows them."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
@@ -268,7 +316,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             _check_wal(path)
         if not read_only:  # it holds prompts and URLs: nobody else's business
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, **_OURS)
+        connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, timeout=busy_s, **_OURS)
         try:
             if read_only and not _is_readable(connection) and not _size(path, WAL):
                 connection.close()

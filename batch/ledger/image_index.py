@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
 NAMES_A_PAGE = 1000
 
+UNREADABLE = ""
+"""In place of the hash of a changed image that cannot be read: no image has it."""
+
 
 class SavedImage(NamedTuple):
-    """A row's image as it was saved, and the facts of its file when it was last read: None where it never was."""
+    """A row's image as it was saved, and the facts of its file when it was last read: None where it never was.
+
+    `found_sha256` is the hash that the file then had where it was `changed`.
+    """
 
     row: int
     output: str
@@ -35,6 +41,7 @@ class SavedImage(NamedTuple):
     mtime_ns: int | None
     changed: bool
     sha256: str | None
+    found_sha256: str | None
 
 
 def load_listing(ledger: Ledger, pages: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
@@ -71,18 +78,24 @@ def search_again_if_new(ledger: Ledger) -> None:
         ledger.connection.execute("UPDATE rows SET kept_size=-2 WHERE kept_size = -1")
 
 
-def saved_images(ledger: Ledger) -> Iterator[list[SavedImage]]:
+def saved_images(ledger: Ledger, ids: Sequence[str] | None = None) -> Iterator[list[SavedImage]]:
     """Begin a check of the images: forget what the last one noted, and yield the saved images of the manifest's rows.
 
-    They come a page at a time, each with the facts of its file when it was read last.
+    They come a page at a time, each with the facts of its file when it was read last; with `ids` only these rows'.
     """
     ledger.connection.execute("DELETE FROM temp.away")
-    after = -1
+    # CROSS JOIN: a few ids are looked up, instead of reading every row.
+    rows = (
+        "rows r"
+        if ids is None
+        else "(SELECT DISTINCT value FROM json_each(:ids)) n CROSS JOIN rows r ON r.id = n.value"
+    )
+    named, after = json.dumps(ids), -1
     while page := ledger.connection.execute(
-        "SELECT r.row, r.kept_output, r.kept_size, r.kept_mtime_ns, r.kept_changed, j.sha256 "
-        "FROM rows r JOIN jobs j USING (job) WHERE r.row > ? AND r.position IS NOT NULL AND r.kept_job = r.job "
-        "AND j.state = 'saved' ORDER BY r.row LIMIT ?",
-        (after, NAMES_A_PAGE),
+        "SELECT r.row, r.kept_output, r.kept_size, r.kept_mtime_ns, r.kept_changed, j.sha256, r.kept_sha256 "
+        f"FROM {rows} JOIN jobs j USING (job) WHERE r.row > :after AND r.position IS NOT NULL AND r.kept_job = r.job "
+        "AND j.state = 'saved' ORDER BY r.row LIMIT :page",
+        {"ids": named, "after": after, "page": NAMES_A_PAGE},
     ).fetchall():
         after = page[-1]["row"]
         yield [SavedImage(*row) for row in page]
@@ -200,16 +213,16 @@ def searchable_files(ledger: Ledger) -> Iterator[str]:
         yield row["kept_output"]
 
 
-def note_away(ledger: Ledger, rows: Sequence[tuple[int, str]]) -> None:
-    """Note rows whose image was moved away or changed: (row, state)."""
-    ledger.connection.executemany("INSERT INTO temp.away (row, state) VALUES (?, ?)", rows)
+def note_away(ledger: Ledger, rows: Sequence[tuple[int, str, str | None]]) -> None:
+    """Note rows whose image was moved away or changed: (row, state, hash of the changed image, UNREADABLE for none)."""
+    ledger.connection.executemany("INSERT INTO temp.away (row, state, sha256) VALUES (?, ?, ?)", rows)
 
 
-def remember_facts(ledger: Ledger, rows: Sequence[tuple[int, int, bool, int]]) -> None:
-    """Remember the facts of files that were read: (size, modification time in ns, whether it was changed, row)."""
+def remember_facts(ledger: Ledger, rows: Sequence[tuple[int, int, bool, str | None, int]]) -> None:
+    """Remember the facts of files that were read: (size, modification time in ns, whether changed, its hash then, row)."""
     with ledger.atomic() as connection:
         connection.executemany(
-            "UPDATE rows SET kept_size=?, kept_mtime_ns=?, kept_changed=? WHERE row=?", rows
+            "UPDATE rows SET kept_size=?, kept_mtime_ns=?, kept_changed=?, kept_sha256=? WHERE row=?", rows
         )
 
 

@@ -98,6 +98,8 @@ class Ledger(LedgerStore):
         self.mark: Mark | None = None
         self.writable = writable
         self._closes_clean = writable
+        self._only_writer_since: int | None = None
+        """Of a ledger that is appended to: the file's version when it was opened; None for one that is held."""
         self._inode = path.stat().st_ino if path.name else None
 
     @classmethod
@@ -135,6 +137,25 @@ class Ledger(LedgerStore):
         return cls(connection, path, clock)
 
     @classmethod
+    def append_to(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """Open an existing ledger to append to it, also during a run that writes it; nobody is waited for but a commit.
+
+        Raises FolderError, LedgerLost when it has lost its end. One of an older texbatch must be brought up to date first, by
+        who holds the folder.
+        """
+        mark = Mark.read(path)  # before the ledger, which may go on
+        connection, clean = opening.for_appending(path)
+        try:
+            opening.check_end(connection, path, mark)
+            ledger = cls(connection, path, clock, writable=True)
+            ledger._closes_clean = clean
+            ledger._only_writer_since = opening.data_version(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return ledger
+
+    @classmethod
     def temporary(cls, *, clock: Callable[[], float] = time.time) -> Ledger:
         """Open an empty ledger that SQLite keeps in a temporary file and deletes."""
         return cls(opening.temporary(), Path(), clock)
@@ -143,7 +164,8 @@ class Ledger(LedgerStore):
         """Close the file; what was committed stays."""
         if self.mark is not None:
             self.mark.close()
-        if self._closes_clean and self._in_place():
+        alone = self._only_writer_since is None or self._wrote_alone()
+        if self._closes_clean and alone and self._in_place():
             opening.close_clean(self.connection, self.path)
         else:
             self.connection.close()
@@ -170,6 +192,13 @@ class Ledger(LedgerStore):
             raise integrity.damaged(damage) from exc
         if isinstance(exc, sqlite3.Error):
             raise opening.file_error(self.path, exc) from exc
+
+    def _wrote_alone(self) -> bool:
+        """Return whether nobody else has written since this ledger was opened: else there is something to vouch for."""
+        try:
+            return opening.data_version(self.connection) == self._only_writer_since
+        except sqlite3.Error:
+            return False
 
     def _in_place(self) -> bool:
         """Return whether the file still lies where it was opened."""

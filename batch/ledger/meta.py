@@ -17,4 +17,6 @@ class Meta(StrEnum):
     OBSERVATIONS = "learned"  # what runs learned about the service, JSON
     SEARCHED = "searched"  # a digest of the foreign files that were searched for missing images
     LOSS = "lost"  # what the ledger lost at its end, JSON
+    DECISIONS_FILES = "decisions_files"  # hashes of decisions.csv as it was written last, a JSON list
+    DECISIONS_SHOWN = "decisions_shown"  # the last decision that the reports in the folder show
     SEALED = "sealed"  # the clean-close marker: the file's modification time, ns

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from batch.core.models import seed_name
 from batch.core.parameters import RANDOM_SEED
-from batch.ledger import candidates, integrity
+from batch.ledger import candidates, decisions, integrity
+from batch.ledger.decisions import IMAGE, SHOWN
 from batch.ledger.meta import Meta
 from batch.ledger.series import PRESENT, rows_of
 from batch.ledger.states import AT_RISK, IN_FLIGHT, OPEN, REPORTED, Event, State
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batch.core.parameters import Scalar
+    from batch.ledger.decisions import ShownDecision
     from batch.ledger.ledger import Ledger
 
 
@@ -31,16 +33,14 @@ RATE_WINDOW_S = 300.0
 MOST_EVENTS = 20_000
 LAST_ERRORS = 5
 
-_SHOWN = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN '{State.COMPLETED}' ELSE j.state END"
-"""A row's state: its job's, except that a saved job's image may not lie there for this row yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
     """A row of the current manifest with its outcome; `outcome` holds every column of jobs, None where unknown.
 
     `manifest_seed` is the seed that its row of the manifest asks for, None where that is any seed and the row was given one.
-    `output_state` is whether a saved image was present, moved away or changed when the folder was checked.
+    `output_state` is whether a saved image was present, moved away or changed when the folder was checked; `decision` what
+    people decided, and `image` the hash of the image that the row has now, None for none.
     """
 
     id: str
@@ -53,6 +53,8 @@ class ReportRow:
     payload_key: str
     outcome: Mapping[str, Any]
     output_state: str | None
+    decision: ShownDecision
+    image: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class FolderTotals:
     """The folder's figures: rows of the current manifest by reported status, and micro-dollars over its whole life.
 
     `at_risk` is what perhaps paid or paid work without an image on disk may have cost, None when no price is known.
-    `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked. `made` and
-    `not_made` count further images of rows (candidates): saved ones, and those that failed or expired.
+    `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked; `accepted`
+    and `rejected` those that people decided about. `made` and `not_made` count further images of rows (candidates): saved
+    ones, and those that failed or expired.
     """
 
     rows: int
@@ -74,6 +77,8 @@ class FolderTotals:
     changed: int
     made: int
     not_made: int
+    accepted: int
+    rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +176,12 @@ def strays(ledger: Ledger) -> tuple[Stray, ...]:
 
 def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
     """Yield every row of the current manifest, in its order, one at a time."""
+    decisions.load_current(ledger)
     for row in ledger.connection.execute(
         "SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, r.redone, r.manifest_seed, "
-        f"{_SHOWN} AS shown, a.state AS away, j.* "
+        f"{SHOWN} AS shown, a.state AS away, {IMAGE} AS image, d.outdated, d.decision, d.reason, d.note, d.by, d.at, j.* "
         "FROM rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row "
-        "WHERE r.position IS NOT NULL ORDER BY r.position"
+        "LEFT JOIN temp.decided d ON d.row = r.row WHERE r.position IS NOT NULL ORDER BY r.position"
     ):
         status = REPORTED.get(row["shown"], row["shown"])
         yield ReportRow(
@@ -191,6 +197,8 @@ def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
             payload_key=row["payload_key"],
             outcome=dict(row),
             output_state=(row["away"] or "present") if status == State.SAVED else None,
+            decision=decisions.shown(row),
+            image=row["image"],
         )
 
 
@@ -204,7 +212,7 @@ def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, i
     """Count the current manifest's rows by reported status."""
     counts: dict[str, int] = {}
     for row in ledger.connection.execute(
-        f"SELECT {_SHOWN} AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
+        f"SELECT {SHOWN} AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
         "WHERE r.position IS NOT NULL AND (r.selected OR NOT ?) GROUP BY 1",
         (selected_only,),
     ):
@@ -212,6 +220,12 @@ def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, i
         status = REPORTED.get(state, state)
         counts[status] = counts.get(status, 0) + row["n"]
     return counts
+
+
+def spent_and_accepted(ledger: Ledger) -> tuple[int, int]:
+    """Return the micro-dollars spent in a folder, and how many images of its manifest are accepted."""
+    spent: int = ledger.connection.execute("SELECT coalesce(sum(cost), 0) FROM events").fetchone()[0]
+    return spent, decisions.counts(ledger).get(decisions.Decision.ACCEPTED, 0)
 
 
 def folder_totals(ledger: Ledger) -> FolderTotals:
@@ -224,7 +238,7 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
     risky: int = ledger.connection.execute(
         f"SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({marks})", AT_RISK
     ).fetchone()[0]
-    known = ledger.price()
+    known, decided = ledger.price(), decisions.counts(ledger)
     away = dict(ledger.connection.execute("SELECT state, count(*) FROM temp.away GROUP BY state").fetchall())
     errors = ledger.connection.execute(
         "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM rows r JOIN jobs j USING (job) "
@@ -244,6 +258,8 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         changed=away.get("changed", 0),
         made=made,
         not_made=not_made,
+        accepted=decided.get(decisions.Decision.ACCEPTED, 0),
+        rejected=decided.get(decisions.Decision.REJECTED, 0),
     )
 
 

@@ -28,9 +28,9 @@ from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
 from batch.ledger.states import Event
 from batch.ledger.totals import unknown_jobs
-from batch.output import report
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
+from batch.output.reports import write_reports
 from batch.output.sheet import THUMBS_S, THUMBS_STOPPED_S, write_sheet
 
 if TYPE_CHECKING:
@@ -148,5 +148,4 @@ def open_resolution(folder: Path, service: Service | None) -> Iterator[Resolutio
 
 def _write(ledger: Ledger, output: OutputFolder, thumbs_s: float) -> None:
     check_images(ledger, output.path)
-    report.write_report(ledger, output)
-    write_sheet(ledger, output, thumbs_s=thumbs_s)
+    write_reports(ledger, output, partial(write_sheet, ledger, output, thumbs_s=thumbs_s))

@@ -44,10 +44,12 @@ class OutputFolder:
         """Every row of the manifest with its outcome."""
         self.failures = self.path / "failures.csv"
         """The failed and expired rows; a valid manifest."""
+        self.decisions = self.path / "decisions.csv"
+        """What people decided; perhaps with edits that were not taken in yet."""
         self.summary = self.path / "summary.json"
         self.sheet = self.path / "report.html"
         self.thumbs = self.path / "thumbs"
-        self.files = (self.ledger, self.report, self.failures, self.summary, self.sheet)
+        self.files = (self.ledger, self.report, self.failures, self.decisions, self.summary, self.sheet)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -92,6 +94,7 @@ class OutputFolder:
         for path, sign in (
             (self.report, b"payload_key"),
             (self.failures, b"payload_key"),
+            (self.decisions, b"decided_by"),
             (self.summary, b'"spent_usd"'),
             (self.sheet, b"texbatch"),
         ):

@@ -23,11 +23,12 @@ from batch.core.imaging import RESULT_FORMATS, open_image
 from batch.core.models import StoredImage
 from batch.core.parameters import EXTENSIONS
 from batch.ledger import image_index
+from batch.ledger.image_index import UNREADABLE
 from batch.ledger.states import State
 from batch.output.files import IMAGE_LIMIT, IMAGES, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from batch.core.models import Target, Task
     from batch.ledger.image_index import SavedImage
@@ -168,42 +169,59 @@ def holds_no_other(image_store: ImageStore, name: str, sha256: str) -> bool:
     return image_store.exists(name) is None or find(image_store, [name], sha256) is not None
 
 
-def check_images(ledger: Ledger, folder: Path, *, read: bool = True) -> None:
+def check_images(
+    ledger: Ledger,
+    folder: Path,
+    *,
+    read: bool = True,
+    ids: Sequence[str] | None = None,
+    remember: bool = True,
+) -> None:
     """Check every saved image of the manifest's rows below `folder`; reports on this ledger then show what was found.
 
-    Without `read` no file is read: one whose size or time differs counts as it did when it was read last.
+    Without `read` no file is read: one whose size or time differs counts as it did when it was read last. With `ids` only
+    these rows' images are checked. The facts of files that were read are remembered in a ledger that can be written, unless `remember` is false:
+    who does not hold the folder writes no facts about its files.
     """
     images = f"{folder / IMAGES}/"
-    for page in image_index.saved_images(ledger):
-        away: list[tuple[int, str]] = []
-        seen: list[tuple[int, int, bool, int]] = []
+    for page in image_index.saved_images(ledger, ids):
+        away: list[tuple[int, str, str | None]] = []
+        seen: list[tuple[int, int, bool, str | None, int]] = []
         for row in page:
-            state, news = _check(images + row.output, row, read=read)
+            state, sha256, news = _check(images + row.output, row, read=read)
             if state is not None:
-                away.append((row.row, state))
+                away.append((row.row, state, sha256))
             if news is not None:
-                seen.append((*news, state == CHANGED, row.row))
+                seen.append((*news, state == CHANGED, sha256 or None, row.row))
         if away:
             image_index.note_away(ledger, away)
-        if seen and ledger.writable:
+        if seen and remember and ledger.writable:
             image_index.remember_facts(ledger, seen)
 
 
-def _check(path: str, row: SavedImage, *, read: bool) -> tuple[str | None, tuple[int, int] | None]:
-    """Return the state of a row's image, None for present, and size and time of its file when they are news."""
+def _check(
+    path: str, row: SavedImage, *, read: bool
+) -> tuple[str | None, str | None, tuple[int, int] | None]:
+    """Return the state of a row's image, None for present; the hash that it was changed to; its file's facts when they are news.
+
+    An image that was changed and then moved away keeps the hash that it was changed to.
+    """
+    known = (CHANGED, row.found_sha256) if row.changed else (None, None)
+    nowhere = row.size is not None and row.size < 0
     try:
         found = os.stat(path)  # noqa: PTH116  a million times perhaps
     except (OSError, ValueError):
-        return MOVED, None
+        return MOVED, known[1], None
     if not stat.S_ISREG(found.st_mode):
-        return CHANGED, None
+        return CHANGED, UNREADABLE, None
     now = found.st_size, found.st_mtime_ns
-    known = CHANGED if row.changed else None
-    if now == (row.size, row.mtime_ns):
-        return known, None
-    nowhere = row.size is not None and row.size < 0
+    # An earlier version noted that a file was changed, and not to what.
+    if now == (row.size, row.mtime_ns) and not (read and row.changed and row.found_sha256 is None):
+        return *known, None
     if not read:
-        return (MOVED if nowhere else known), None
-    if row.sha256 is None or sha256_of(Path(path)) == row.sha256:
-        return None, now
-    return (MOVED, None) if nowhere else (CHANGED, now)  # what lies there was never this row's
+        return *((MOVED, None) if nowhere else known), None
+    digest = row.sha256 and sha256_of(Path(path))
+    if digest == row.sha256:
+        return None, None, now
+    # What lies there was never this row's, or is a changed image.
+    return (MOVED, None, None) if nowhere else (CHANGED, digest or UNREADABLE, now)

@@ -85,11 +85,18 @@ def _families(ledger: Ledger) -> Iterator[Family]:
     version = {"version": metadata.version("texbatch")}
     risk = None if total.at_risk is None else total.at_risk / MICRO
     rows: list[Sample] = [({"status": status}, total.statuses.get(status, 0)) for status in STATUSES]
+    decided: list[Sample] = [
+        ({"decision": "accepted"}, total.accepted),
+        ({"decision": "rejected"}, total.rejected),
+    ]
     errors: list[Sample] = [({"error_class": name}, count) for name, count, _ in total.errors]
     families: tuple[Family, ...] = (
         ("texbatch_build_info", "gauge", "The version of texbatch that wrote this; always 1.", [(version, 1)]),
         ("texbatch_rows", "gauge", "Rows of the current manifest by status.", rows),
         ("texbatch_rows_with_error", "gauge", "Rows without an image by class of error.", errors),
+        ("texbatch_rows_decided", "gauge", "Rows whose image people accepted or rejected.", decided),
+        ("texbatch_cost_per_accepted_usd", "gauge", "US dollars spent for each accepted image; absent while none is accepted.",
+         [(simulated, total.spent / total.accepted / MICRO if total.accepted else None)]),
         ("texbatch_jobs_in_flight", "gauge", "Jobs accepted by the service and not saved yet.", [({}, now.in_flight)]),
         ("texbatch_spent_usd_total", "counter", "US dollars spent in this folder since it was made.",
          [(simulated, total.spent / MICRO)]),

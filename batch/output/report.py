@@ -1,20 +1,20 @@
-"""report.csv, failures.csv and summary.json: written whole, in one pass over the ledger, in manifest order.
+"""report.csv, failures.csv, decisions.csv and summary.json: written whole, in one pass over the ledger, in manifest order.
 
-Both CSV files are valid manifests: local image paths are relative to the folder, expanded text has its braces doubled,
+report.csv and failures.csv are valid manifests: local image paths are relative to the folder, expanded text has its braces doubled,
 and cells and column names that a spreadsheet would run as a formula are escaped. They hold prompts and URLs, so only
-their user can read them. pandas writes them, chunk by chunk, and `read_report` gives one as a DataFrame; it is imported
-with the first chunk: it takes half a second.
+their user can read them. `read_report` gives one as a DataFrame.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from batch.core.csv_format import (
     ADDED_LATER,
@@ -22,6 +22,7 @@ from batch.core.csv_format import (
     OUTCOMES,
     OWN_PREFIX,
     TIMESTAMP,
+    csv_lines,
     double_braces,
     escape_formula,
     unescape_formula,
@@ -29,11 +30,12 @@ from batch.core.csv_format import (
 from batch.core.errors import FolderError
 from batch.core.parameters import PARAMETERS
 from batch.core.units import MICRO, iso
-from batch.ledger import runs, totals
+from batch.ledger import decisions, runs, totals
+from batch.output.decision_file import COLUMNS, SHOWN_COLUMNS, is_edited, write_decisions
 from batch.output.files import IMAGES, atomic_file, atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
@@ -81,6 +83,7 @@ class ReportColumns:
             "submitted_at": iso(outcome.get("submitted_at")),
             "completed_at": iso(outcome.get("completed_at")),
         }
+        known |= zip(SHOWN_COLUMNS, astuple(row.decision), strict=True)
         cells: dict[str, Any] = {"id": double_braces(row.id)}
         cells |= {name: row.cells.get(name, "") for name in self.own}
         for name, value in row.parameters.items():  # as a manifest in `base` writes them
@@ -105,15 +108,25 @@ def report_columns(ledger: Ledger) -> ReportColumns:
     return ReportColumns(own, outcomes, ("id", *own, *parameters, *outcomes.values()))
 
 
-def write_report(ledger: Ledger, folder: OutputFolder) -> None:
-    """Write report.csv, failures.csv and summary.json; raises FolderError when the disk refuses, leaving the old files.
+def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
+    """Write report.csv, failures.csv, decisions.csv and summary.json; return whether decisions.csv was left as it is.
 
-    Images count as present, moved or changed as `check_images` found them last on this ledger.
+    That is where it has edits that were not taken in. Without a ledger that can be written it is left too: nothing could
+    remember what was written. Images count as present, moved or changed as `check_images` found them last on this ledger.
+    Raises FolderError when the disk refuses, leaving the old files.
     """
     columns = report_columns(ledger)
+    edited, decided = is_edited(ledger, folder), decisions.last(ledger)
     rows = totals.report_rows(ledger)
     try:
-        with atomic_file(folder.report, 0o600) as report, atomic_file(folder.failures, 0o600) as failures:
+        with ExitStack() as stack:
+            report = stack.enter_context(atomic_file(folder.report, 0o600))
+            failures = stack.enter_context(atomic_file(folder.failures, 0o600))
+            listed, digest = None, hashlib.sha256()
+            if ledger.writable and not edited:
+                listed = stack.enter_context(atomic_file(folder.decisions, 0o600))
+                listed.write(csv_lines([COLUMNS]))
+                digest.update(csv_lines([COLUMNS]))
             header = csv_lines([[escape_formula(name) for name in columns.names]])
             report.write(header)
             failures.write(header)
@@ -123,6 +136,13 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> None:
                 failed = [line for row, line in zip(chunk, written, strict=True) if row.status in FAILURES]
                 report.write(csv_lines(written))
                 failures.write(csv_lines(failed))
+                if listed is not None:
+                    write_decisions(listed, chunk, digest)
+            if listed is not None and decided:
+                with (
+                    ledger.atomic()
+                ):  # before it takes its place: a file that is not known would count as edited
+                    decisions.note_file(ledger, digest.hexdigest())
     except OSError as exc:
         files = f"{folder.report} or {folder.failures.name}"
         raise FolderError(f"{files}: cannot be written ({exc.strerror}). {_ROOM}") from exc
@@ -131,20 +151,10 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> None:
         atomic_write(folder.summary, f"{figures}\n".encode(), 0o600)
     except OSError as exc:
         raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc
-
-
-def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
-    """Return rows as lines of CSV in UTF-8; None is an empty cell."""
-    if not rows:
-        return b""
-    import pandas as pd  # noqa: PLC0415  start-up time
-
-    # Before Python 3.13 csv does not quote a lone CR, and a reader would take it for the end of the row.
-    lone_cr = any("\r" in cell for cells in rows for cell in cells if isinstance(cell, str))
-    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if lone_cr else csv.QUOTE_MINIMAL
-    frame = pd.DataFrame(rows, dtype=object)
-    text: str = frame.to_csv(index=False, header=False, lineterminator="\n", quoting=quoting)
-    return text.encode()
+    if ledger.writable and decided:
+        with ledger.atomic():
+            decisions.note_shown(ledger, decided)
+    return edited
 
 
 def read_report(place: Path | str) -> pd.DataFrame:
@@ -155,12 +165,13 @@ def read_report(place: Path | str) -> pd.DataFrame:
 
     string     id, the manifest's own columns, the parameters but those below, status (saved, failed, expired, unknown,
                pending, abandoned), error_class, error, request_id, output_path and local image_1 … image_3 (relative to
-               the folder), output_sha256, payload_key, run_id, output_state (present, moved, changed; saved rows only)
+               the folder), output_sha256, payload_key, run_id, decision (accepted, rejected, cleared), decision_reason,
+               decision_note, decided_by, output_state (present, moved, changed; saved rows only)
     Int64      seed, quality, http_status, attempts, width and height (pixels), manifest_seed (where the manifest's row asks
                for another seed than the one that the image was made with)
     Float64    queue_s, inference_s, total_s (seconds); cost (US dollars)
     boolean    base64
-    datetime   submitted_at, completed_at (UTC, to the millisecond)
+    datetime   submitted_at, completed_at, decided_at (UTC, to the millisecond)
 
     Raises FolderError when the report is missing or cannot be read.
     """
@@ -212,7 +223,7 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
     Money is the folder's, over its whole life: an exact bill whatever was interrupted. `saved_by_resume_usd` is the
     price of work that was done before the last run began and was not sent again. `estimated_usd` is there only when a
     part of `spent_usd` is our estimate, because the service named no cost; `candidates` only when further images of rows
-    were made, or failed.
+    were made, or failed; `cost_per_accepted_usd`, what was spent for each accepted image, only once one is accepted.
     """
     total, run = totals.folder_totals(ledger), runs.last_run(ledger)
     figures: dict[str, Any] = {"rows": total.rows}
@@ -241,4 +252,7 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
     figures |= {"moved": total.moved, "changed": total.changed}
     if total.made or total.not_made:
         figures["candidates"] = {"made": total.made, "failed": total.not_made}
+    figures |= {"accepted": total.accepted, "rejected": total.rejected}
+    if total.accepted:
+        figures["cost_per_accepted_usd"] = round(total.spent / total.accepted / MICRO, 6)
     return figures

@@ -58,11 +58,15 @@ class CsvManifest(StreamingManifest):
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD + 2))
         with self.path.open(encoding=self._codec, newline="") as stream:
             self._read_header(numbered_lines(stream))
-        problems = header_problems(self._file, self._header, lambda _name: self.header_line)
+        problems = self._header_problems()
         if len(self._header) == 1 and "|" in self._header[0]:
             reason, remedy = "the columns are separated by |.", "Use comma, semicolon or tab."
             problems = iter([Problem(self._file, self.header_line, None, reason, remedy)])
         return self._header, problems
+
+    def _header_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the names of the columns."""
+        return header_problems(self._file, self._header, lambda _name: self.header_line)
 
     def _read_header(self, lines: Iterator[tuple[int, str]]) -> None:
         texts = ((number, line) for number, text in lines if (line := text.removeprefix(BOM)).strip())

@@ -101,7 +101,7 @@ def test_status_tells_people_and_machines(hosted, command, pairs, tmp_path):
     assert list(json.loads(told)) == [
         "rows", "saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
         "saved_by_resume_usd", "simulated", "started_at", "ended_at", "seconds", "rows_per_minute", "status_calls",
-        "http_429", "exit_code", "top_errors", "moved", "changed",
+        "http_429", "exit_code", "top_errors", "moved", "changed", "accepted", "rejected",
     ]  # fmt: skip
     code, told, _ = command("status", out)
     assert code == 0

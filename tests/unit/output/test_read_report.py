@@ -41,7 +41,7 @@ def test_each_column_has_its_type(written):
     }
     assert {name for name, dtype in types.items() if dtype == "boolean"} == {"base64"}
     times = {name for name, dtype in types.items() if dtype.startswith("datetime64")}
-    assert times == {"submitted_at", "completed_at"}
+    assert times == {"submitted_at", "completed_at", "decided_at"}
     assert all(str(frame[name].dt.tz) == "UTC" for name in times)
     assert set(types.values()) - {types["submitted_at"]} == {"Int64", "Float64", "boolean", "string"}
 
@@ -55,21 +55,21 @@ def test_each_outcome_is_described(written):
 def test_an_outcome_with_a_prefix_has_its_type_and_leaves_the_manifests_own_column_alone(
     written, monkeypatch
 ):
-    later = Outcome("decided_at", TIMESTAMP, added_later=True)
+    later = Outcome("looked_at", TIMESTAMP, added_later=True)
     monkeypatch.setattr(report, "OUTCOMES", (*OUTCOMES, later))
     lines = written.report.read_text(encoding="utf-8").splitlines()
-    cells = ["decided_at,texbatch_decided_at", "friday,2026-11-27T08:00:00.000Z"]
+    cells = ["looked_at,texbatch_looked_at", "friday,2026-11-27T08:00:00.000Z"]
     written.report.write_text(
         "".join(f"{a},{b}\n" for a, b in zip(lines, cells, strict=False)), encoding="utf-8"
     )
     frame = read_report(written.path)
-    assert frame["decided_at"].tolist() == ["friday"]
-    assert frame["texbatch_decided_at"].tolist() == [pd.Timestamp("2026-11-27T08:00:00Z")]
+    assert frame["looked_at"].tolist() == ["friday"]
+    assert frame["texbatch_looked_at"].tolist() == [pd.Timestamp("2026-11-27T08:00:00Z")]
 
 
 def test_a_report_of_a_version_without_an_outcome_is_read(written, monkeypatch):
-    monkeypatch.setattr(report, "OUTCOMES", (*OUTCOMES, Outcome("decided_at", TIMESTAMP, added_later=True)))
-    assert "decided_at" not in read_report(written.path)
+    monkeypatch.setattr(report, "OUTCOMES", (*OUTCOMES, Outcome("looked_at", TIMESTAMP, added_later=True)))
+    assert "looked_at" not in read_report(written.path)
 
 
 def test_texts_are_the_manifests_and_empty_cells_are_missing(written):

@@ -283,7 +283,9 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(book, payload, folde
         report.write_report(book.ledger, folder)
     monkeypatch.undo()
     assert before == {path: path.read_bytes() for path in (folder.report, folder.failures)}
-    assert {path.name for path in folder.path.iterdir()} == {"report.csv", "failures.csv", "summary.json"}
+    assert {path.name for path in folder.path.iterdir()} == {
+        "report.csv", "failures.csv", "decisions.csv", "summary.json",
+    }  # fmt: skip
 
 
 def test_a_summary_that_cannot_be_written_leaves_the_old_one(book, payload, folder, monkeypatch):

@@ -23,7 +23,10 @@ function plain(name, row) {
   return templated.has(name) ? text.replace(/\{\{|\}\}/g, (pair) => pair[0]) : text;
 }
 const status = (row) => columns.get("status")[row];
-const outputState = columns.get("texbatch_output_state") ?? columns.get("output_state");
+const ours = (name) => columns.get(`texbatch_${name}`) ?? columns.get(name); // prefixed where the manifest has such a column
+const outputState = ours("output_state");
+const decisions = ours("decision"), decidedBy = ours("decided_by"), decidedAt = ours("decided_at");
+const decision = (row) => (["accepted", "rejected"].includes(decisions[row]) ? decisions[row] : status(row) === "saved" ? "undecided" : "");
 const away = (row) => ({ moved: ", moved away", changed: ", changed" })[outputState[row]] ?? "";
 const usd = (amount) => `$${Number(amount).toFixed(4).replace(/0{1,2}$/, "")}`;
 const moment = (text) => text.replace("T", " ").replace(/\.\d+Z$/, " UTC");
@@ -44,6 +47,20 @@ function el(tag, attributes = {}, ...children) {
 const source = (image) => (data.thumbs[image] ? `thumbs/${data.thumbs[image]}` : data.hrefs[image]);
 const visible = (image) => image >= 0 && Boolean(!notes[image] || data.thumbs[image]); // a moved one has its thumbnail
 const full = (image) => (notes[image] ? source(image) : data.hrefs[image]);
+
+// ---- what people decided: "rejected (shape)", and who said so
+const unescaped = (name, row) => (ours(name)[row] ?? "").replace(/^'(?='*[=+\-@\t\r])/, "");
+
+function verdict(row) {
+  if (!decisions[row]) return "";
+  const reason = ours("decision_reason")[row];
+  return decisions[row] === "cleared" && !unescaped("decision_note", row) ? "" : decisions[row] + (reason ? ` (${reason})` : "");
+}
+
+function decider(row) {
+  const who = unescaped("decided_by", row), when = decidedAt[row] ? `, ${moment(decidedAt[row])}` : "";
+  return [who && `by ${who}${when}`, unescaped("decision_note", row)].filter(Boolean).join(": ");
+}
 
 function link(url, label, attributes = {}) {
   return isUrl(url)
@@ -66,13 +83,14 @@ function preview(image, alt) {
 }
 
 // ---- which rows, in which order
-const wanted = { status: "", product: "", texture: "", reason: "", text: "", order: "" };
+const wanted = { status: "", decision: "", product: "", texture: "", reason: "", text: "", order: "" };
 let shown = every;
 let haystack = null;
 
 function matches(row, words) {
   return (
     (!wanted.status || status(row) === wanted.status) &&
+    (!wanted.decision || decision(row) === wanted.decision) &&
     (!wanted.product || products[row] === wanted.product) &&
     (!wanted.texture || textures[row] === wanted.texture) &&
     (!wanted.reason || (columns.get("error_class")[row] === wanted.reason && status(row) !== "saved")) &&
@@ -112,7 +130,7 @@ function keepChoice() {
 
 function recallChoice() {
   const chosen = new URLSearchParams(location.hash.slice(1));
-  for (const name of ["text", "product", "texture", "order"]) {
+  for (const name of ["text", "decision", "product", "texture", "order"]) {
     byId(name).value = chosen.get(name) ?? "";
     wanted[name] = byId(name).value; // a select has no value that is not among its options
   }
@@ -145,6 +163,7 @@ function card(place) {
       el("span", { class: "id", title: id }, id),
       el("span", { class: "cost" }, cost(row)),
       el("span", { class: "status" }, el("i", { class: `dot ${state}`, "aria-hidden": "true" }), state + away(row)),
+      verdict(row) ? el("p", { class: `verdict ${decision(row)}`, title: decider(row) }, verdict(row)) : null,
       el("p", { class: "prompt" }, plain("prompt", row))),
     REDOABLE.has(state) ? el("label", { class: "reject" }, el("input", { type: "checkbox", "aria-label": `Reject ${id}` }), "reject") : null);
   mark(node, row);
@@ -269,7 +288,7 @@ function compare(row, label, image) {
 function facts(row) {
   const size = plain("width", row) && `${plain("width", row)} × ${plain("height", row)} pixels`;
   const seconds = plain("total_s", row) && `${Number(plain("total_s", row)).toFixed(1)} s`;
-  const facts = [["Status", status(row)], ["What went wrong", plain("error", row)], ["Prompt", plain("prompt", row)], ["Product", products[row]],
+  const facts = [["Status", status(row)], ["Decision", [verdict(row), verdict(row) && decider(row)].filter(Boolean).join(" ")], ["What went wrong", plain("error", row)], ["Prompt", plain("prompt", row)], ["Product", products[row]],
     ["Texture", textures[row]], ["Cost", cost(row)], ["Seed", plain("seed", row)], ["Size", size], ["Time at the service", seconds]];
   const outcomes = data.columns.findIndex((column) => column.name === "prompt");
   for (const { name } of data.columns.slice(1, outcomes)) if (!["product", "texture"].includes(name)) facts.push([name, plain(name, row)]);
@@ -314,6 +333,7 @@ function showRedo() {
   const price = data.price === null ? "" : `, about ${usd((rejected.size * data.price) / 1e6)} to make again`;
   byId("redo-title").textContent = `${many(rejected.size, "row")} rejected${price}`;
   byId("notice").textContent = "";
+  byId("keep").hidden = judged().length === 0;
   try { sessionStorage.setItem(STORE, JSON.stringify([...rejected].map((row) => plain("id", row)))); } catch { /* not kept, then */ }
 }
 
@@ -324,6 +344,9 @@ function seed(row) {
   if (!seeds.has(row)) seeds.set(row, crypto.getRandomValues(new Uint32Array(1))[0] >>> 1);
   return seeds.get(row);
 }
+
+// Only an image can be judged.
+const judged = () => every.filter((row) => rejected.has(row) && status(row) === "saved");
 
 // The folder from the page's own address, so that the file may lie anywhere; null when it is not opened from disk.
 const folder = location.protocol === "file:" ? decodeURIComponent(location.pathname.replace(/\/[^/]*$/, "")) : null;
@@ -337,12 +360,27 @@ function cell(name, row) {
   return value ?? "";
 }
 
+const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+const lines = (rows) => rows.map((cells) => cells.map(quoted).join(",")).join("\n") + "\n";
+const safe = (text) => text.replace(/^'*[=+\-@\t\r]/, "'$&");
+
 function manifest() {
   const names = [...columns.keys()];
-  const heading = names.map((name) => name.replace(/^'*[=+\-@\t\r]/, "'$&")); // as report.csv has it: the cells are so already
-  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   const rows = every.filter((row) => rejected.has(row)).map((row) => names.map((name) => cell(name, row)));
-  return [heading, ...rows].map((cells) => cells.map(quoted).join(",")).join("\n") + "\n";
+  return lines([names.map(safe), ...rows]); // as report.csv has it: the cells are safe already
+}
+
+// What `texbatch mark` takes. The hash of an image that was changed since is not known here: it is judged as it lies there.
+function decisionsFile() {
+  const hash = (row) => (outputState[row] === "changed" ? "" : columns.get("output_sha256")[row] ?? "");
+  const rows = judged().map((row) => [safe(plain("id", row)), "rejected", "other", decidedAt[row] ?? "", hash(row)]);
+  return lines([["id", "decision", "decision_reason", "decided_at", "output_sha256"], ...rows]);
+}
+
+function save(text, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
 async function copied(text) {
@@ -360,10 +398,12 @@ byId("copy").addEventListener("click", async () => {
   byId("notice").textContent = (await copied(manifest())) ? "Copied" : "The browser does not let it be copied: download it";
 });
 byId("download").addEventListener("click", () => {
-  const url = URL.createObjectURL(new Blob([manifest()], { type: "text/csv" }));
-  el("a", { href: url, download: "redo.csv" }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
+  save(manifest(), "redo.csv");
   byId("notice").textContent = folder === null ? "Put the file into the output folder: its paths are relative" : "Downloaded";
+});
+byId("keep").addEventListener("click", () => {
+  save(decisionsFile(), "decisions.csv");
+  byId("notice").textContent = "Downloaded";
 });
 byId("clear").addEventListener("click", () => { rejected.clear(); showRedo(); grid.focus(); });
 byId("all").addEventListener("click", () => { for (const row of shown) if (REDOABLE.has(status(row))) rejected.add(row); showRedo(); });
@@ -379,14 +419,14 @@ options(byId("product"), products);
 options(byId("texture"), textures);
 let typing = 0;
 byId("text").addEventListener("input", (event) => { clearTimeout(typing); typing = setTimeout(() => { wanted.text = event.target.value; choose(); }, 120); });
-for (const name of ["product", "texture", "order"]) byId(name).addEventListener("change", (event) => { wanted[name] = event.target.value; choose(); });
+for (const name of ["decision", "product", "texture", "order"]) byId(name).addEventListener("change", (event) => { wanted[name] = event.target.value; choose(); });
 for (const button of document.querySelectorAll("[data-status]:not(i)")) button.addEventListener("click", () => { wanted.status = button.dataset.status; choose(); });
 for (const button of document.querySelectorAll("[data-reason]")) {
   button.addEventListener("click", () => { wanted.reason = wanted.reason === button.dataset.reason ? "" : button.dataset.reason; choose(); });
 }
 byId("reset").addEventListener("click", () => {
   document.querySelector(".tools").reset();
-  Object.assign(wanted, { status: "", product: "", texture: "", reason: "", text: "", order: "" });
+  Object.assign(wanted, { status: "", decision: "", product: "", texture: "", reason: "", text: "", order: "" });
   choose();
 });
 document.querySelector(".tools").addEventListener("submit", (event) => event.preventDefault());
@@ -405,7 +445,9 @@ addEventListener("scroll", redraw, { passive: true });
 addEventListener("resize", () => { rowHeight = 0; for (const node of cards.values()) node.remove(); cards.clear(); redraw(); });
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
-byId("command").textContent = `texbatch retry ${folder === null ? document.body.dataset.folder : shell(folder)} redo.csv`;
+const here = folder === null ? document.body.dataset.folder : shell(folder);
+byId("command").textContent = `texbatch retry ${here} redo.csv`;
+byId("mark-command").textContent = `texbatch mark ${here} ~/Downloads/decisions.csv`;
 try {
   const before = new Set(JSON.parse(sessionStorage.getItem(STORE) ?? "[]"));
   if (before.size) for (const row of every) if (before.has(plain("id", row)) && REDOABLE.has(status(row))) rejected.add(row);
@@ -421,7 +463,7 @@ const idle = () => !document.hidden && !view.open && rejected.size === 0 && !Obj
 
 function refresh() {
   if (Date.now() - Date.parse(data.made_at) > STALE_MS) {
-    byId("fresh").textContent = `Nothing new for a quarter of an hour: was the run killed? See: texbatch status ${folder === null ? document.body.dataset.folder : shell(folder)}`;
+    byId("fresh").textContent = `Nothing new for a quarter of an hour: was the run killed? See: texbatch status ${here}`;
   } else if (due && idle()) {
     due = false;
     location.reload();

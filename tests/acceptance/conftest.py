@@ -7,6 +7,9 @@ import pytest
 import support
 from cards import HOSTILE
 
+from batch.ledger.decisions import Decision
+from batch.maintenance.mark import AskedDecisions, Named, mark
+from batch.output.reports import rebuild
 from batch.server import LocalApi
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,7 +51,7 @@ def on_a_quick_machine(no_syncing, quick_certificates, waits):
 
 @pytest.fixture(scope="session")
 def sheet_folder(tmp_path_factory):
-    """Run the manifest: one row is refused, one unknown, one made twice."""
+    """Run the manifest: one row is refused, one unknown, one made twice; of two images a person decided."""
     folder = tmp_path_factory.mktemp("a sheet's folder")
     with LocalApi(**support.QUICK) as api:
         refuse = {"call": "submit", "action": "status", "status": 400, "body": {"error": HOSTILE}}
@@ -61,6 +64,12 @@ def sheet_folder(tmp_path_factory):
             encoding="utf-8",
         )
         support.go(api, path, folder / "out", settle_s=0.1, yes=True)
+    named = [
+        Named("chair-oak", Decision.ACCEPTED, "--accept"),
+        Named("chair-denim", Decision.REJECTED, "--reject"),
+    ]
+    mark(folder / "out", AskedDecisions(named, reason="shape", note=HOSTILE, by="anna"))
+    rebuild(folder / "out")
     return folder / "out"
 
 

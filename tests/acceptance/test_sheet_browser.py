@@ -161,6 +161,52 @@ def test_rejected_rows_become_a_manifest_that_retry_takes(page, sheet_folder, tm
     assert any(line.startswith("3 jobs to send, for about $0.09") for line in lines)
 
 
+def test_a_card_shows_what_was_decided_and_the_filter_knows_it(page):
+    assert "Accepted\n1 $0.15 each" in page.locator("header.head").inner_text()
+    said = {
+        row_id: card(page, row_id).locator(".verdict") for row_id in ("chair-oak", "chair-denim", "linked")
+    }
+    assert said["chair-oak"].inner_text().strip() == "accepted"
+    assert said["chair-denim"].inner_text().strip() == "rejected (shape)"
+    assert said["linked"].count() == 0
+    assert re.fullmatch(r"by anna, 20\S+ \S+ UTC: <img src=x .*", said["chair-denim"].get_attribute("title"))
+    for choice, rows in {
+        "accepted": ["chair-oak"],
+        "rejected": ["chair-denim"],
+        "undecided": ["hostile", "linked"],
+    }.items():
+        page.locator("#decision").select_option(choice)
+        assert shown(page) == rows
+    page.reload()  # the choice is kept
+    assert shown(page) == ["hostile", "linked"]
+    page.locator("#decision").select_option("")
+    card(page, "chair-denim").locator(".result").click()
+    assert "rejected (shape) by anna" in page.locator("#facts").inner_text()
+
+
+def test_rejected_rows_become_decisions_that_mark_takes(page, sheet_folder, tmp_path, command):
+    """A row without an image cannot be judged; a line for an image that somebody decided about since is a conflict."""
+    for row_id in ("hostile", "mug-oak", "chair-oak"):
+        page.get_by_label(f"Reject {row_id}").check()
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="Download decisions.csv").click()
+    assert loading.value.suggested_filename == "decisions.csv"
+    file, out = tmp_path / "decisions.csv", tmp_path / "out"
+    file.write_bytes(Path(loading.value.path()).read_bytes())
+    assert [(row["id"], row["decision"]) for row in rows_of(file.read_text(encoding="utf-8"))] == [
+        ("chair-oak", "rejected"),
+        ("hostile", "rejected"),
+    ]
+    shutil.copytree(sheet_folder, out)
+    command("mark", out, "--accept", "hostile", "--as", "otto")
+    code, told, said = command("mark", out, file, "--as", "eva")
+    assert (code, told) == (1, "0 accepted, 1 rejected, 1 line not applied\n")
+    assert said.startswith("not applied: hostile (line 3): otto has accepted it since")
+    page.get_by_label("Reject chair-oak").uncheck()
+    page.get_by_label("Reject hostile").uncheck()
+    assert page.get_by_role("button", name="Download decisions.csv").is_hidden()
+
+
 def test_what_a_redo_does_can_be_chosen(page):
     page.get_by_label("Reject chair-oak").check()
     page.locator("#redo summary").click()

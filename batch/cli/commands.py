@@ -119,7 +119,12 @@ def _read_redo(ctx: click.Context, values: dict[str, Any], file: Path | None) ->
     if values["status"] is not None and not statuses:
         raise UsageError("--status: is empty. Give failed, expired, saved, pending or abandoned.")
     rejected = values["rejected"]
-    redo = Redo(statuses, word, values["prompt_append"] or "", from_folder=file is None, rejected=rejected)
+    further = values["candidates"] is not None
+    if further and file is None and not (word or values["prompt_append"] or rejected):
+        word = SEED_KEEP  # more images of what the rows are
+    redo = Redo(
+        statuses, word, values["prompt_append"] or "", file is None, rejected=rejected, further=further
+    )
     return redo if redo.changes or rejected or (file is None and (statuses or values["only"])) else None
 
 

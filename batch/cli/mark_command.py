@@ -54,6 +54,17 @@ def _ids(text: str) -> tuple[str, ...]:
 _MARKED = Value("id,…", _ids)
 
 
+def _choice(text: str) -> tuple[str, int]:
+    """Return an id and a seed; the id may have a = too."""
+    row_id, _, seed = (part.strip() for part in text.rpartition("="))
+    if not row_id or not seed.isdecimal():
+        raise UsageError(f"{text!r}: write it as ID=SEED, like chair-oak=7.")
+    return row_id, int(seed)
+
+
+_CHOICE = Value("id=seed", _choice)
+
+
 def _name(text: str) -> str:
     """Return a name without the blanks around it; the option has refused an empty one."""
     return text.strip()
@@ -68,6 +79,8 @@ def _name(text: str) -> str:
         Option("--clear", env=False, multiple=True, type=_MARKED, metavar="ID,…", help="Nothing is decided of these any more."),
         Option("--accept-unflagged", env=False, is_flag=True,
                help="Accept every saved image that is neither accepted nor rejected, nor named here."),
+        Option("--choose", "pairs", env=False, multiple=True, type=_CHOICE, metavar="ID=SEED",
+               help="Let this row have its image of this seed, of its candidates or its earlier work. May be given again."),
         Option("--reason", env=False, type=click.Choice(REASONS, case_sensitive=False), help="Why, with --reject."),
         Option("--note", env=False, type=Value("text", _name), metavar="TEXT", help="A note to each of these decisions."),
         Option("--as", "by", env=False, type=Value("name", _name), metavar="NAME",
@@ -79,7 +92,7 @@ def _name(text: str) -> str:
 def mark(
     ctx: click.Context, /, folder: Path, file: Path | None, *, accept: Sequence[tuple[str, ...]],
     reject: Sequence[tuple[str, ...]], clear: Sequence[tuple[str, ...]], accept_unflagged: bool, reason: str | None,
-    note: str | None, by: str | None, encoding: str | None,
+    note: str | None, by: str | None, encoding: str | None, pairs: Sequence[tuple[str, int]],
 ) -> None:  # fmt: skip
     """Write down which images of FOLDER are good, even while a run is going on.
 
@@ -97,6 +110,13 @@ def mark(
         for ids in values
         for row_id in ids
     ]
+    if pairs:
+        if file is not None or named or accept_unflagged or reason or note or encoding:
+            raise UsageError(
+                "--choose goes alone, or with --as: first choose, then decide about what was chosen."
+            )
+        _choose(folder, pairs, by)
+        return
     if file is not None and (named or accept_unflagged):
         raise UsageError(f"{file}: a file has its own decisions. Give it alone, or leave it out.")
     if encoding is not None and (named or accept_unflagged):
@@ -105,6 +125,21 @@ def mark(
     marked = write_down(folder, asked)
     _say(marked, folder)
     ctx.exit(EXIT_SOME_FAILED if marked.not_applied else EXIT_OK)
+
+
+def _choose(folder: Path, pairs: Sequence[tuple[str, int]], by: str | None) -> None:
+    """Let rows have their image of a seed, and say what came of it."""
+    from batch.maintenance.choose import choose  # noqa: PLC0415  start-up time
+
+    who = by or _user()
+    if who is None:
+        raise UsageError("--choose: this machine does not say who you are. Give your name: --as NAME.")
+    end = choose(folder, pairs, who)
+    click.echo(f"{end.changed} chosen" + (f", {end.unchanged} unchanged" if end.unchanged else ""))
+    for text in end.notes:
+        console.note(text)
+    if not end.applied:
+        console.note("A run holds this folder: it takes the choice over when it ends.")
 
 
 def _user() -> str | None:

@@ -277,7 +277,8 @@ class Redo:
     `seed` SEED_RANDOM draws one for each row, SEED_NEXT takes the next (0 after the last one), SEED_KEEP keeps it; None draws
     one for saved and abandoned rows of the folder and keeps those of others. `prompt_append` goes to the end of the prompt
     and may take columns: "in {texture}". With `from_folder` the rows are the folder's own, chosen by `statuses`, `rejected`
-    (their present image was) and RunSettings.only; without, they are those of the manifest.
+    (their present image was) and RunSettings.only; without, they are those of the manifest. `further` says that further
+    images of the rows are asked for: a row may then stay what it is.
     """
 
     statuses: tuple[str, ...] = ()
@@ -285,6 +286,7 @@ class Redo:
     prompt_append: str = ""
     from_folder: bool = True
     rejected: bool = False
+    further: bool = False
 
     def __post_init__(self) -> None:
         if self.seed not in {None, SEED_RANDOM, SEED_NEXT, SEED_KEEP}:

@@ -36,6 +36,7 @@ from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
 from batch.manifest.manifest import check_encoding
 from batch.output import report
+from batch.output.chosen import apply_choices
 from batch.output.decision_file import edited_notice
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
@@ -194,6 +195,8 @@ def _plan(run: RunContext, manifest: Path, *, merge: bool | None) -> StagedPlan:
     if runs.last_run(ledger) is None:
         run.folder.check_foreign()
     new_run(ledger)
+    for note in apply_choices(ledger, run.folder.image_store):
+        run.warn(note)
     staged = make_plan(manifest, settings, ledger, run.folder, merge=merge, check=run.stop.raise_if_stopped)
     run.stop.raise_if_stopped()
     return staged
@@ -321,6 +324,8 @@ def finish_run(
     until then, or when it `failed`, the next run continues its cap.
     """
     ledger, stop = run.ledger, run.stop
+    for note in apply_choices(ledger, run.folder.image_store):
+        run.warn(note)
     check_images(ledger, run.folder.path, read=not stop.reason)
     statuses = Counter(totals.status_counts(ledger, selected_only=True))
     left = ledger.outstanding()
@@ -336,7 +341,7 @@ def finish_run(
         statuses["unknown"] += 1
     if unpaid:
         statuses["left out"] += 1
-    if left_out is None:
+    if run.settings.candidates > 1:
         statuses.update(candidates.end_counts(ledger))
     code = exit_code(statuses, stop)
     with ledger.atomic():

@@ -19,7 +19,7 @@ BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM candidates WHERE row = OLD.row AND job = OLD.job);
 END;
 
-CREATE TABLE choices (                        -- append-only; `chosen` in meta is the last that was carried out
+CREATE TABLE choices (                        -- append-only; `chosen` in meta is the last that was applied
     seq     INTEGER PRIMARY KEY,
     row     INTEGER NOT NULL REFERENCES rows,
     job     INTEGER NOT NULL REFERENCES jobs, -- the chosen one

@@ -13,6 +13,7 @@ class Meta(StrEnum):
     NAME = "name"  # the template of the output names, where one was given
     IGNORE_URL_QUERY = "ignore_url_query"  # 1 or 0
     FINGERPRINT = "imprint"  # of the manifest adopted last
+    CHOSEN = "chosen"  # the number of the last choice that was applied
     PILOT = "pilot"  # the jobs of the pilot, a JSON list
     OBSERVATIONS = "learned"  # what runs learned about the service, JSON
     SEARCHED = "searched"  # a digest of the foreign files that were searched for missing images

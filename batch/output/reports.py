@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch.core.errors import FolderLocked, LedgerLost
-from batch.ledger import connection, decisions
+from batch.ledger import choices, connection, decisions
 from batch.ledger.ledger import Ledger
 from batch.output import report
+from batch.output.chosen import apply_choices
 from batch.output.decision_file import is_edited
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
@@ -85,13 +86,19 @@ def write_current(ledger: Ledger, folder: OutputFolder) -> bool:
 
 @contextmanager
 def shows_decisions(ledger: Ledger, folder: OutputFolder) -> Iterator[None]:
-    """Let a command that holds the folder show at its end, however it ends, what people decided meanwhile."""
+    """Let a command that holds the folder show at its end, however it ends, what people decided and chose meanwhile."""
     try:
         yield
     except BaseException:
         with suppress(Exception):  # the first error says what is wrong
-            if not decisions.are_shown(ledger):
-                write_current(ledger, folder)
+            _show_late(ledger, folder)
         raise
-    if not decisions.are_shown(ledger):
+    _show_late(ledger, folder)
+
+
+def _show_late(ledger: Ledger, folder: OutputFolder) -> None:
+    late = choices.are_waiting(ledger)
+    if late:
+        apply_choices(ledger, folder.image_store)
+    if late or not decisions.are_shown(ledger):
         write_current(ledger, folder)

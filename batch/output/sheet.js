@@ -146,6 +146,11 @@ const cards = new Map(); // place in `shown` → its card
 let current = 0; // the card that Tab reaches
 let rowHeight = 0;
 
+// What a candidate is called, by the name that its file has in images/.previous/; nothing for an image that was replaced.
+const seedOf = (image) => { const seed = /\.seed-(\d+)(?:-\d+)?\.[^.]+$/.exec(data.hrefs[image]); return seed ? `Seed ${seed[1]}` : null; };
+const others = (images) => images.length === 1 ? (seedOf(images[0]) ?? "earlier").toLowerCase()
+  : images.every(seedOf) ? `${images.length} other seeds` : `${images.length} earlier`;
+
 function card(place) {
   const row = shown[place];
   const [product, texture, result, ...earlier] = data.images[row];
@@ -156,7 +161,7 @@ function card(place) {
     el("div", { class: "inputs" },
       figure(product, products[row]),
       figure(texture, textures[row]),
-      earlier.length ? figure(earlier[0], earlier.length > 1 ? `${earlier.length} earlier` : "earlier") : null),
+      earlier.length ? figure(earlier[0], others(earlier)) : null),
     el("button", { type: "button", class: "result", "aria-label": `Open ${id}: ${named}, ${state}` },
       visible(result) ? preview(result, "") : el("span", { class: "why" }, result < 0 ? why : notes[result])),
     el("div", { class: "facts" },
@@ -250,7 +255,7 @@ function open(place) {
   byId("place").textContent = `${(place + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
   byId("previous").disabled = place === 0;
   byId("next").disabled = place === shown.length - 1;
-  const choices = [["Product", product], ["Texture", texture], ...earlier.map((image, n) => [earlier.length > 1 ? `Earlier ${n + 1}` : "Earlier", image])];
+  const choices = [["Product", product], ["Texture", texture], ...earlier.map((image, n) => [seedOf(image) ?? (earlier.length > 1 ? `Earlier ${n + 1}` : "Earlier"), image])];
   const usable = choices.filter(([, image]) => image >= 0 && !notes[image]);
   byId("versions").replaceChildren(...usable.map(([label, image]) => {
     const button = el("button", { type: "button" }, label);

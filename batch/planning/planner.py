@@ -125,7 +125,8 @@ def make_plan(
             adopt_unchanged(ledger, retry_failed=settings.retry_failed, pay_again=pay_again)
             adopt_candidates()
 
-        plan = _with_candidates(plan, ledger, ADOPTED, settings, named=False)
+        if settings.candidates > 1:
+            plan = _with_candidates(plan, ledger, ADOPTED, settings, named=False)
         return StagedPlan(plan, found, adopt_again)
     with ledger.atomic() if writable else nullcontext():
         stage, found, merging = stage_manifest(
@@ -142,8 +143,9 @@ def make_plan(
     _add_notices(found, path, stage, plan)
     if plan.changed:
         stage.check_changed(number for number, _ in plan.changed)
-    rows_named = bool(settings.only) or (merging and settings.redo is None)
-    plan = _with_candidates(plan, ledger, STAGED, settings, named=rows_named)
+    if settings.candidates > 1:
+        rows_named = bool(settings.only) or (merging and settings.redo is None)
+        plan = _with_candidates(plan, ledger, STAGED, settings, named=rows_named)
 
     def adopt(*, pay_again: bool = False) -> None:
         whole = stage.adopt(

@@ -140,7 +140,8 @@ class FolderRows:
                 "has not ended (pending).",
                 f"Let it end first: texbatch retry {quote(str(folder))} --status pending",
             )
-        if status in _ENDED and self._redo.seed == SEED_KEEP and not self._redo.changes:
+        keeps = self._redo.seed == SEED_KEEP and not self._redo.changes
+        if status in _ENDED and keeps and not (self._redo.further and status == "saved"):
             return (
                 f"is {status}: sent as it is it would be the same work, which is never paid for twice.",
                 'Leave --seed keep out, or add --prompt-append "…".',

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 import support
-from support import report, rows, statuses, submits
+from support import by_id, report, rows, statuses, submits
 
 pytestmark = pytest.mark.usefixtures("quick_polls")
 
@@ -141,6 +141,23 @@ def test_a_number_out_of_range_is_refused(command, manifest, out, number):
     code, _, told = command("run", manifest, "--out", out, "--candidates", number)
     assert (code, out.exists()) == (2, False)
     assert "--candidates" in told
+
+
+def test_a_retry_gives_named_rows_further_images_of_what_they_are(hosted, command, manifest, out):
+    assert command("run", manifest, "--out", out)[0] == 0
+    code, _, told = command("retry", out, "--only", "row-1", "--candidates", 3)
+    assert (code, submits(hosted)) == (2, 4)
+    assert "--candidates: 2 further images cost money" in told
+    assert command("retry", out, "--only", "row-1", "--candidates", 3, "--yes")[0] == 0
+    assert (submits(hosted), len(aside(out)), by_id(out)["row-1"]["seed"]) == (6, 2, "1")
+
+
+def test_a_redo_with_a_seed_begins_a_new_series(hosted, command, manifest, out):
+    assert command("run", manifest, "--out", out)[0] == 0
+    words = ("--only", "row-1", "--seed", "+1", "--candidates", 3, "--yes")
+    assert command("retry", out, *words)[0] == 0
+    assert (submits(hosted), by_id(out)["row-1"]["seed"]) == (7, "2")
+    assert len(aside(out)) == 3  # two candidates, and the image that was there before
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""Choose which of its images a row has: `texbatch mark --choose ID=SEED`. Nothing is sent, and no image is lost.
+
+All that is asked for is checked first: with one problem nothing is written. The choice is one append; then it is applied
+at once, unless a run holds the folder, which does that at its end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch.core.errors import DecisionsRefused, FolderLocked
+from batch.core.models import Problem
+from batch.ledger import choices, connection
+from batch.ledger.choices import NewChoice
+from batch.ledger.ledger import Ledger
+from batch.ledger.states import REPORTED, State
+from batch.maintenance.mark import FREE_WITHIN_S
+from batch.output import images
+from batch.output.chosen import apply_choices
+from batch.output.folder import OutputFolder
+from batch.output.previous import PreviousVersions
+from batch.output.reports import write_current
+from batch.planning.validate import NO_SUCH_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from batch.ledger.choices import ChoosableRow, RowImage
+
+_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What became of it: how many rows have another image now, or had that one already; `notes` are for a person.
+
+    `applied` False: a run holds the folder, and applies it when it ends.
+    """
+
+    changed: int
+    unchanged: int
+    applied: bool
+    notes: Sequence[str]
+
+
+def choose(path: Path, asked: Sequence[tuple[str, int]], by: str) -> Chosen:
+    """Let rows have their image of a seed: (id, seed) each; `by` says so.
+
+    Raises DecisionsRefused with every problem, then nothing was written, and FolderError.
+    """
+    folder = OutputFolder(path)
+    if connection.needs_upgrade(folder.ledger):
+        with folder.hold():
+            Ledger.create_or_open(folder.ledger).close()
+    with Ledger.append_to(folder.ledger) as ledger:
+        new, unchanged = _check(ledger, folder, asked, by)
+        with ledger.atomic():
+            choices.append(ledger, new)
+        applied, notes = _apply(ledger, folder)
+        return Chosen(len(new), unchanged, applied, notes)
+
+
+def _apply(ledger: Ledger, folder: OutputFolder) -> tuple[bool, list[str]]:
+    """Apply the choices and write the reports, unless another command holds the folder; return whether, and the notes."""
+    until = time.monotonic() + FREE_WITHIN_S
+    while True:
+        try:
+            with folder.hold():
+                notes = apply_choices(ledger, folder.image_store)
+                write_current(ledger, folder)
+                return True, notes
+        except FolderLocked:
+            if time.monotonic() >= until:
+                return False, []
+            time.sleep(_AGAIN_S)
+
+
+def _check(
+    ledger: Ledger, folder: OutputFolder, asked: Sequence[tuple[str, int]], by: str
+) -> tuple[list[NewChoice], int]:
+    """Return the choices to append, and how many rows have that image already; raises DecisionsRefused."""
+    problems: list[Problem] = []
+    new: list[NewChoice] = []
+    unchanged = 0
+    previous = PreviousVersions(folder.image_store)
+    seeds = dict(asked)
+    for row_id, seed in dict.fromkeys(asked):
+        if seeds[row_id] != seed:
+            reason = f"is given the seeds {seed} and {seeds[row_id]}."
+            problems.append(Problem("--choose", None, row_id, reason, "Choose one."))
+            continue
+        row = choices.choosable(ledger, row_id)
+        if row is None or not row.listed:
+            reason = "this folder's manifest has no such row."
+            problems.append(Problem("--choose", None, row_id, reason, NO_SUCH_ID))
+            continue
+        image = row.saved(seed)
+        if image is None:
+            problems.append(_no_such_image(row, seed))
+        elif image.job == row.job:
+            unchanged += 1
+        elif not _is_there(ledger, previous, row, image):
+            reason = f"its image of seed {seed} is in no file of {folder.images} any more."
+            remedy = "Put the file back into images/.previous/, or choose another seed."
+            problems.append(Problem("--choose", None, row_id, reason, remedy))
+        else:
+            new.append(NewChoice(row.row, image.job, by))
+    if problems:
+        raise DecisionsRefused(problems)
+    return new, unchanged
+
+
+def _no_such_image(row: ChoosableRow, seed: int) -> Problem:
+    """Return the problem of a seed of which a row has no image, which names those that it has."""
+    there = sorted({image.seed for image in row.images if image.state == State.SAVED})
+    known = [image.state for image in row.images if image.seed == seed]
+    status = f": it is {REPORTED.get(State(known[-1]), known[-1])}" if known else ""
+    remedy = f"Its seeds are {', '.join(map(str, there))}." if there else "It has no image yet."
+    return Problem("--choose", None, row.id, f"it has no image of seed {seed}{status}.", remedy)
+
+
+def _is_there(ledger: Ledger, previous: PreviousVersions, row: ChoosableRow, image: RowImage) -> bool:
+    """Return whether an image is in some file: under the row's names first, then by its hash."""
+    (task,) = ledger.tasks([image.job])
+    names = (*task.sources, *previous.versions_of([row.output]))
+    if task.sha256 is not None and images.find(previous.image_store, names, task.sha256) is not None:
+        return True
+    return images.find_existing(previous, task, lambda: (), lambda: None) is not None

@@ -47,7 +47,7 @@ _WITH_WORK = (
     f"{_FACTS}, CASE WHEN {_MADE_NOTHING} THEN r.kept_job END AS fallback, coalesce(r.kept_for, r.kept_output) AS kept_output "
     "FROM {0} JOIN jobs redo ON redo.job = r.job LEFT JOIN jobs kept ON kept.job = r.kept_job WHERE r.redone"
 )
-_REDONE = _WITH_WORK.format("rows r JOIN staged s ON s.id = r.id")
+_REDONE = _WITH_WORK.format("rows r INDEXED BY rows_redone JOIN staged s ON s.id = r.id")
 _TAKEN_OVER = _WITH_WORK.format(
     "took_over t JOIN rows r USING (row) JOIN staged s ON s.position = t.position"
 )

@@ -505,7 +505,12 @@ class Stage:
                 f"asked_key={_ASKED}, output=excluded.output, cells=excluded.cells, files=excluded.files, "
                 "selected=excluded.selected, redone=excluded.redone, manifest_seed=excluded.manifest_seed"
             )
-            execute(  # what was decided of a row that was renamed
+            execute(  # the earlier work and the decisions of a row that was renamed
+                "INSERT INTO candidates (row, series, job) SELECT r.row, c.series, c.job FROM took_over t "
+                "JOIN staged s USING (position) JOIN rows r ON r.id = s.id JOIN candidates c ON c.row = t.row "
+                "WHERE true ON CONFLICT DO NOTHING"
+            )
+            execute(
                 "INSERT INTO decisions (row, decision, reason, note, by, at, sha256) "
                 "SELECT r.row, d.decision, d.reason, d.note, d.by, d.at, d.sha256 FROM took_over t "
                 "JOIN staged s USING (position) JOIN rows r ON r.id = s.id JOIN decisions d ON d.row = t.row ORDER BY d.seq"

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 import support
+import yaml
 from support import by_id, go, report, rows, statuses, submits, write_csv
 
 from batch import RunSettings, UsageError
@@ -379,6 +380,270 @@ def test_a_picture_set_aside_and_deleted_is_moved_away_and_comes_back_with_resto
     assert "texbatch restore" in told
     assert command("restore", out)[0] == 0
     assert (picture(out, "row-0.webp"), submits(hosted)) == (first, 2)
+
+
+def test_a_redo_that_failed_leaves_the_row_what_it_had(hosted, command, pairs, out):
+    """That is the redo before it, not what the manifest asks for."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
+    second = picture(out, "row-0.webp")
+    hosted.settings(blocked_words=["glossy"])
+    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 1
+    for _ in range(2):
+        assert command("run", manifest, "--out", out)[0] == 0
+        row = by_id(out)["row-0"]
+        assert (row["status"], row["seed"], row["manifest_seed"], picture(out, "row-0.webp")) == (
+            "saved",
+            "1",
+            "0",
+            second,
+        )
+    assert (submits(hosted), statuses(out)) == (3, {"saved": 1})
+
+
+def test_a_fix_in_failures_csv_stays(hosted, command, pairs, out):
+    manifest = pairs(2)
+    hosted.settings(blocked_words=["oak 1"])
+    assert command("run", manifest, "--out", out)[0] == 1
+    failures = out / "failures.csv"
+    failures.write_text(failures.read_text().replace("oak 1", "walnut"))
+    assert command("retry", out)[0] == 0
+    before = hosted.stats(jobs=False)["calls"]
+    code, _, told = command("run", manifest, "--out", out, "--retry-failed")
+    assert (code, by_id(out)["row-1"]["prompt"], statuses(out)) == (0, "walnut", {"saved": 2})
+    assert "1 row keeps what was made for it since the manifest was written: row-1." in told
+    assert hosted.stats(jobs=False)["calls"] == before
+
+
+def test_a_row_that_is_taken_out_and_comes_back_keeps_its_redo(hosted, command, pairs, out):
+    lines = rows(3)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--seed", "+1", "--yes")[0] == 0
+    second = picture(out)
+    for present in ([lines[0], lines[2]], lines):
+        assert command("run", pairs(present), "--out", out)[0] == 0
+    assert (seeds(out)["row-1"], picture(out), submits(hosted)) == (2, second, 4)
+
+
+def matrix(tmp_path, axis, values, prompt="satin", **more):
+    """Write a manifest of every chair with every texture, whose ids are made of the axis' values."""
+    for value in values.values():
+        support.picture(tmp_path / f"{value}.png", value, (8, 8))
+    manifest = {
+        "defaults": {"prompt": prompt, "image_1": "https://cdn.example/chair.png", "seed": 7} | more,
+        "matrix": {
+            axis: [{axis: name, "image_2": f"{value}.png"} for name, value in values.items()],
+            "id": f"chair-{{{axis}}}",
+        },
+    }
+    (tmp_path / "pairs.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
+    return tmp_path / "pairs.yaml"
+
+
+def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, command, tmp_path, out):
+    """Its ids are others, what they ask for is the same; a row of other content is new."""
+    assert command("run", matrix(tmp_path, "texture", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "chair-oak", "--seed", "+1", "--yes")[0] == 0
+    decide(out, "chair-pine", "accepted", by="anna")
+    second = picture(out, "chair-oak.webp")
+    code, _, told = command(
+        "run", matrix(tmp_path, "finish", {"Eiche": "peru", "Kiefer": "tan"}), "--out", out
+    )
+    assert (code, submits(hosted)) == (0, 3)
+    assert (
+        "known under another id before: 2 rows, chair-Eiche (was chair-oak), chair-Kiefer (was chair-pine)"
+        in told
+    )
+    assert "1 row keeps what was made for it since the manifest was written: chair-Eiche." in told
+    assert (seeds(out), picture(out, "chair-Eiche.webp")) == ({"chair-Eiche": 8, "chair-Kiefer": 7}, second)
+    assert decisions(out) == {"chair-pine": ["accepted"], "chair-Kiefer": ["accepted"]}
+    code, _, told = command("run", tmp_path / "pairs.yaml", "--out", out)
+    assert (code, "known under another id" in told, decisions(out)["chair-Kiefer"]) == (
+        0,
+        False,
+        ["accepted"],
+    )
+
+
+def test_a_new_name_of_an_axis_with_the_same_ids_changes_only_cells(hosted, command, tmp_path, out):
+    assert command("run", matrix(tmp_path, "texture", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "chair-oak", "--seed", "+1", "--yes")[0] == 0
+    assert command("run", matrix(tmp_path, "finish", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
+    assert (seeds(out), submits(hosted)) == ({"chair-oak": 8, "chair-pine": 7}, 3)
+
+
+# -- and what was decided ---------------------------------------------------------------------------------------------
+
+
+def decide(out, row_id, decision, by="anna"):
+    """Decide about the image that a row has now."""
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute(
+            "INSERT INTO decisions (row, decision, by, at, sha256) SELECT r.row, ?, ?, 0.0, j.sha256 FROM rows r "
+            "JOIN jobs j USING (job) WHERE r.id=?",
+            (decision, by, row_id),
+        )
+
+
+def decisions(out):
+    """Return all that was ever decided of each row."""
+    found = {}
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        for row_id, decision in ledger.execute(
+            "SELECT r.id, d.decision FROM decisions d JOIN rows r USING (row) ORDER BY d.seq"
+        ):
+            found.setdefault(row_id, []).append(decision)
+    return found
+
+
+def test_rejected_rows_are_made_again_with_other_seeds(hosted, command, pairs, out):
+    assert command("run", pairs(4), "--out", out)[0] == 0
+    for row_id in ("row-1", "row-2"):
+        decide(out, row_id, "rejected")
+    decide(out, "row-2", "cleared")
+    code, _, told = command("retry", out, "--rejected")
+    assert (code, "row-1 (row 3)" in told, "row-2" in told) == (2, True, False)
+    assert command("retry", out, "--rejected", "--yes")[0] == 0
+    assert {name for name, seed in seeds(out).items() if name != f"row-{seed}"} == {"row-1"}
+    assert submits(hosted) == 5
+    code, _, told = command("retry", out, "--rejected", "--yes")
+    assert (code, submits(hosted)) == (0, 5)
+    assert "has no row that is rejected. Nothing will be sent." in told
+
+
+def test_a_rejected_row_that_is_under_way_is_not_chosen_again(hosted, command, pairs, out):
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    decide(out, "row-0", "rejected")
+    hosted.settings(latency_s=20.0)
+    assert command("retry", out, "--rejected", "--yes", "--job-timeout", "0.2s")[0] == 7
+    code, _, told = command("retry", out, "--rejected", "--yes", "--job-timeout", "0.2s")
+    assert (code, submits(hosted), "has no row that is rejected" in told) == (7, 2, True)
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("words", [[], ["--prompt-append", "glossy"], ["--seed", "+1"], ["--only", "row-0"]])
+def test_rejected_rows_take_the_other_words(hosted, command, pairs, out, words):
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    decide(out, "row-0", "rejected")
+    assert command("retry", out, "--rejected", *words, "--yes")[0] == 0
+    row = by_id(out)["row-0"]
+    assert (row["seed"] != "0", row["prompt"]) == (True, "oak 0 glossy" if "glossy" in words else "oak 0")
+    assert (row["seed"] == "1") == ("+1" in words)
+    assert submits(hosted) == 3
+
+
+def test_an_accepted_row_is_made_again_only_when_it_is_named(hosted, command, pairs, out):
+    assert command("run", pairs(3), "--out", out)[0] == 0
+    decide(out, "row-1", "accepted")
+    before = picture(out)
+    code, _, told = command("retry", out, "--status", "saved", "--seed", "random", "--yes")
+    assert (code, submits(hosted), picture(out)) == (0, 5, before)
+    assert (
+        "accepted, and left as they are: 1 row, row-1 (row 3). Name them with --only to make them again."
+        in told
+    )
+    code, _, told = command("retry", out, "--only", "row-1")
+    assert (code, submits(hosted)) == (2, 5)
+    assert (
+        "1 row was paid for before and has changed since: row-1 (row 3), accepted. Sending it costs money again"
+        in told
+    )
+    assert command("retry", out, "--only", "row-1", "--yes")[0] == 0
+    assert (submits(hosted), picture(out) != before) == (6, True)
+
+
+def test_an_accepted_row_that_is_edited_is_asked_for_and_says_so(hosted, command, pairs, out):
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    decide(out, "row-1", "accepted")
+    edited = [line | {"prompt": "walnut"} for line in lines]
+    code, _, told = command("run", pairs(edited), "--out", out)
+    assert (code, submits(hosted)) == (2, 2)
+    assert (
+        "2 rows were paid for before and have changed since: row-0 (row 2), row-1 (row 3), accepted." in told
+    )
+    assert "changed: row-1 (row 3), accepted" in command("plan", pairs(edited), "--out", out)[2]
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("redo_first", [True, False])
+def test_the_redo_of_a_rejected_row_that_is_edited_in_the_same_hour(hosted, command, pairs, out, redo_first):
+    """The edit of the manifest is made and stays; the redo is made where its image was still there to be rejected."""
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    decide(out, "row-1", "rejected")
+    edited = pairs([lines[0], lines[1] | {"prompt": "walnut"}])
+    if redo_first:
+        assert command("retry", out, "--rejected", "--yes")[0] == 0
+    assert command("run", edited, "--out", out, "--yes")[0] == 0
+    if not redo_first:
+        code, _, told = command("retry", out, "--rejected", "--yes")
+        assert (code, "has no row that is rejected" in told) == (0, True)
+    for _ in range(2):
+        row = by_id(out)["row-1"]
+        assert (row["prompt"], row["seed"], row["manifest_seed"]) == ("walnut", "1", "")
+        assert command("run", edited, "--out", out)[0] == 0
+    assert (statuses(out), submits(hosted)) == ({"saved": 2}, 4 if redo_first else 3)
+
+
+def test_a_rejected_image_is_not_put_back_by_an_edit(hosted, command, pairs, out):
+    """The row keeps what it has, at no cost; said once as a warning with the remedy, then as for any redo."""
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    decide(out, "row-1", "rejected")
+    edited = [lines[0], lines[1] | {"prompt": "walnut"}]
+    assert command("run", pairs(edited), "--out", out, "--yes")[0] == 0
+    walnut = picture(out)
+    code, _, told = command("run", pairs(lines), "--out", out)
+    assert (code, picture(out), by_id(out)["row-1"]["prompt"]) == (0, walnut, "walnut")
+    assert (
+        "asking for an image that was rejected, and keeping the one that is there instead: 1 row, row-1 (row 3)"
+        in told
+    )
+    code, _, told = command("run", pairs(lines), "--out", out)
+    assert (code, picture(out), "was rejected" in told) == (0, walnut, False)
+    assert "1 row keeps what was made for it" in told
+    decide(out, "row-1", "accepted")
+    assert command("run", pairs([lines[0], lines[1] | {"seed": 9}]), "--out", out, "--yes")[0] == 0
+    assert (by_id(out)["row-1"]["seed"], submits(hosted)) == ("9", 4)
+
+
+def test_a_rejected_image_is_not_put_back_by_a_file(hosted, command, pairs, out):
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    decide(out, "row-1", "rejected")
+    back = write_csv(out / "back.csv", report(out))
+    assert command("retry", out, "--rejected", "--yes")[0] == 0
+    second, row = picture(out), by_id(out)["row-1"]
+    code, _, told = command("retry", out, back)
+    assert (code, picture(out), by_id(out)["row-1"]["seed"]) == (0, second, row["seed"])
+    assert "asking for an image that was rejected" in told
+    assert submits(hosted) == 3
+
+
+def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, pairs, out):
+    """A redo that failed does not bring the rejected image back."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    decide(out, "row-0", "rejected")
+    hosted.settings(blocked_words=["glossy"])
+    assert command("retry", out, "--rejected", "--prompt-append", "glossy", "--yes")[0] == 1
+    assert command("run", manifest, "--out", out)[0] == 1
+    assert (statuses(out), support.ids(support.table(out / "failures.csv"))) == ({"failed": 1}, ["row-0"])
+
+
+def test_restore_leaves_rejected_images_where_they_are_unless_named(hosted, command, pairs, out):
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    decide(out, "row-1", "rejected")
+    for path in (out / "images").glob("*.webp"):
+        path.unlink()
+    code, _, told = command("restore", out)
+    assert (code, sorted(path.name for path in (out / "images").glob("*.webp"))) == (0, ["row-0.webp"])
+    assert (
+        "1 rejected image left where it is: row-1. Name rows with --only to bring their image back." in told
+    )
+    assert command("restore", out, "--only", "row-1")[0] == 0
+    assert (picture(out) != b"", decisions(out)) == (True, {"row-1": ["rejected"]})
 
 
 # -- rows that failed -------------------------------------------------------------------------------------------------

@@ -445,7 +445,7 @@ def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, comman
     """Its ids are others, what they ask for is the same; a row of other content is new."""
     assert command("run", matrix(tmp_path, "texture", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
     assert command("retry", out, "--only", "chair-oak", "--seed", "+1", "--yes")[0] == 0
-    decide(out, "chair-pine", "accepted", by="anna")
+    assert command("mark", out, "--accept", "chair-pine")[0] == 0
     second = picture(out, "chair-oak.webp")
     code, _, told = command(
         "run", matrix(tmp_path, "finish", {"Eiche": "peru", "Kiefer": "tan"}), "--out", out
@@ -476,16 +476,6 @@ def test_a_new_name_of_an_axis_with_the_same_ids_changes_only_cells(hosted, comm
 # -- and what was decided ---------------------------------------------------------------------------------------------
 
 
-def decide(out, row_id, decision, by="anna"):
-    """Decide about the image that a row has now."""
-    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger, ledger:
-        ledger.execute(
-            "INSERT INTO decisions (row, decision, by, at, sha256) SELECT r.row, ?, ?, 0.0, j.sha256 FROM rows r "
-            "JOIN jobs j USING (job) WHERE r.id=?",
-            (decision, by, row_id),
-        )
-
-
 def decisions(out):
     """Return all that was ever decided of each row."""
     found = {}
@@ -500,8 +490,8 @@ def decisions(out):
 def test_rejected_rows_are_made_again_with_other_seeds(hosted, command, pairs, out):
     assert command("run", pairs(4), "--out", out)[0] == 0
     for row_id in ("row-1", "row-2"):
-        decide(out, row_id, "rejected")
-    decide(out, "row-2", "cleared")
+        assert command("mark", out, "--reject", row_id)[0] == 0
+    assert command("mark", out, "--clear", "row-2")[0] == 0
     code, _, told = command("retry", out, "--rejected")
     assert (code, "row-1 (row 3)" in told, "row-2" in told) == (2, True, False)
     assert command("retry", out, "--rejected", "--yes")[0] == 0
@@ -514,7 +504,7 @@ def test_rejected_rows_are_made_again_with_other_seeds(hosted, command, pairs, o
 
 def test_a_rejected_row_that_is_under_way_is_not_chosen_again(hosted, command, pairs, out):
     assert command("run", pairs(1), "--out", out)[0] == 0
-    decide(out, "row-0", "rejected")
+    assert command("mark", out, "--reject", "row-0")[0] == 0
     hosted.settings(latency_s=20.0)
     assert command("retry", out, "--rejected", "--yes", "--job-timeout", "0.2s")[0] == 7
     code, _, told = command("retry", out, "--rejected", "--yes", "--job-timeout", "0.2s")
@@ -525,7 +515,7 @@ def test_a_rejected_row_that_is_under_way_is_not_chosen_again(hosted, command, p
 @pytest.mark.parametrize("words", [[], ["--prompt-append", "glossy"], ["--seed", "+1"], ["--only", "row-0"]])
 def test_rejected_rows_take_the_other_words(hosted, command, pairs, out, words):
     assert command("run", pairs(2), "--out", out)[0] == 0
-    decide(out, "row-0", "rejected")
+    assert command("mark", out, "--reject", "row-0")[0] == 0
     assert command("retry", out, "--rejected", *words, "--yes")[0] == 0
     row = by_id(out)["row-0"]
     assert (row["seed"] != "0", row["prompt"]) == (True, "oak 0 glossy" if "glossy" in words else "oak 0")
@@ -535,7 +525,7 @@ def test_rejected_rows_take_the_other_words(hosted, command, pairs, out, words):
 
 def test_an_accepted_row_is_made_again_only_when_it_is_named(hosted, command, pairs, out):
     assert command("run", pairs(3), "--out", out)[0] == 0
-    decide(out, "row-1", "accepted")
+    assert command("mark", out, "--accept", "row-1")[0] == 0
     before = picture(out)
     code, _, told = command("retry", out, "--status", "saved", "--seed", "random", "--yes")
     assert (code, submits(hosted), picture(out)) == (0, 5, before)
@@ -556,7 +546,7 @@ def test_an_accepted_row_is_made_again_only_when_it_is_named(hosted, command, pa
 def test_an_accepted_row_that_is_edited_is_asked_for_and_says_so(hosted, command, pairs, out):
     lines = rows(2)
     assert command("run", pairs(lines), "--out", out)[0] == 0
-    decide(out, "row-1", "accepted")
+    assert command("mark", out, "--accept", "row-1")[0] == 0
     edited = [line | {"prompt": "walnut"} for line in lines]
     code, _, told = command("run", pairs(edited), "--out", out)
     assert (code, submits(hosted)) == (2, 2)
@@ -572,7 +562,7 @@ def test_the_redo_of_a_rejected_row_that_is_edited_in_the_same_hour(hosted, comm
     """The edit of the manifest is made and stays; the redo is made where its image was still there to be rejected."""
     lines = rows(2)
     assert command("run", pairs(lines), "--out", out)[0] == 0
-    decide(out, "row-1", "rejected")
+    assert command("mark", out, "--reject", "row-1")[0] == 0
     edited = pairs([lines[0], lines[1] | {"prompt": "walnut"}])
     if redo_first:
         assert command("retry", out, "--rejected", "--yes")[0] == 0
@@ -591,7 +581,7 @@ def test_a_rejected_image_is_not_put_back_by_an_edit(hosted, command, pairs, out
     """The row keeps what it has, at no cost; said once as a warning with the remedy, then as for any redo."""
     lines = rows(2)
     assert command("run", pairs(lines), "--out", out)[0] == 0
-    decide(out, "row-1", "rejected")
+    assert command("mark", out, "--reject", "row-1")[0] == 0
     edited = [lines[0], lines[1] | {"prompt": "walnut"}]
     assert command("run", pairs(edited), "--out", out, "--yes")[0] == 0
     walnut = picture(out)
@@ -604,14 +594,14 @@ def test_a_rejected_image_is_not_put_back_by_an_edit(hosted, command, pairs, out
     code, _, told = command("run", pairs(lines), "--out", out)
     assert (code, picture(out), "was rejected" in told) == (0, walnut, False)
     assert "1 row keeps what was made for it" in told
-    decide(out, "row-1", "accepted")
+    assert command("mark", out, "--accept", "row-1")[0] == 0
     assert command("run", pairs([lines[0], lines[1] | {"seed": 9}]), "--out", out, "--yes")[0] == 0
     assert (by_id(out)["row-1"]["seed"], submits(hosted)) == ("9", 4)
 
 
 def test_a_rejected_image_is_not_put_back_by_a_file(hosted, command, pairs, out):
     assert command("run", pairs(2), "--out", out)[0] == 0
-    decide(out, "row-1", "rejected")
+    assert command("mark", out, "--reject", "row-1")[0] == 0
     back = write_csv(out / "back.csv", report(out))
     assert command("retry", out, "--rejected", "--yes")[0] == 0
     second, row = picture(out), by_id(out)["row-1"]
@@ -625,7 +615,7 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
     """A redo that failed does not bring the rejected image back."""
     manifest = pairs(1)
     assert command("run", manifest, "--out", out)[0] == 0
-    decide(out, "row-0", "rejected")
+    assert command("mark", out, "--reject", "row-0")[0] == 0
     hosted.settings(blocked_words=["glossy"])
     assert command("retry", out, "--rejected", "--prompt-append", "glossy", "--yes")[0] == 1
     assert command("run", manifest, "--out", out)[0] == 1
@@ -634,7 +624,7 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
 
 def test_restore_leaves_rejected_images_where_they_are_unless_named(hosted, command, pairs, out):
     assert command("run", pairs(2), "--out", out)[0] == 0
-    decide(out, "row-1", "rejected")
+    assert command("mark", out, "--reject", "row-1")[0] == 0
     for path in (out / "images").glob("*.webp"):
         path.unlink()
     code, _, told = command("restore", out)

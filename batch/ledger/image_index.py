@@ -84,18 +84,21 @@ def saved_images(ledger: Ledger, ids: Sequence[str] | None = None) -> Iterator[l
     They come a page at a time, each with the facts of its file when it was read last; with `ids` only these rows'.
     """
     ledger.connection.execute("DELETE FROM temp.away")
-    # CROSS JOIN: a few ids are looked up, instead of reading every row.
-    rows = (
-        "rows r"
-        if ids is None
-        else "(SELECT DISTINCT value FROM json_each(:ids)) n CROSS JOIN rows r ON r.id = n.value"
-    )
-    named, after = json.dumps(ids), -1
+    facts = "r.row, r.kept_output, r.kept_size, r.kept_mtime_ns, r.kept_changed, j.sha256, r.kept_sha256"
+    saved = "r.position IS NOT NULL AND r.kept_job = r.job AND j.state = 'saved'"
+    if ids is not None:
+        distinct = list(dict.fromkeys(ids))
+        for first in range(0, len(distinct), NAMES_A_PAGE):
+            named = ledger.connection.execute(
+                f"SELECT {facts} FROM json_each(?) n CROSS JOIN rows r ON r.id = n.value JOIN jobs j USING (job) WHERE {saved}",
+                (json.dumps(distinct[first : first + NAMES_A_PAGE]),),
+            ).fetchall()
+            yield [SavedImage(*row) for row in named]
+        return
+    after = -1
     while page := ledger.connection.execute(
-        "SELECT r.row, r.kept_output, r.kept_size, r.kept_mtime_ns, r.kept_changed, j.sha256, r.kept_sha256 "
-        f"FROM {rows} JOIN jobs j USING (job) WHERE r.row > :after AND r.position IS NOT NULL AND r.kept_job = r.job "
-        "AND j.state = 'saved' ORDER BY r.row LIMIT :page",
-        {"ids": named, "after": after, "page": NAMES_A_PAGE},
+        f"SELECT {facts} FROM rows r JOIN jobs j USING (job) WHERE r.row > ? AND {saved} ORDER BY r.row LIMIT ?",
+        (after, NAMES_A_PAGE),
     ).fetchall():
         after = page[-1]["row"]
         yield [SavedImage(*row) for row in page]

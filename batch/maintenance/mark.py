@@ -84,9 +84,15 @@ def mark(path: Path, asked: AskedDecisions) -> Marked:
     Raises DecisionsRefused with every problem, FolderError, and FolderLocked only where an older texbatch holds the folder.
     """
     folder = OutputFolder(path)
-    if connection.needs_upgrade(folder.ledger):
-        with folder.hold():
-            Ledger.create_or_open(folder.ledger).close()
+    until = time.monotonic() + FREE_WITHIN_S
+    while connection.needs_upgrade(folder.ledger):
+        try:
+            with folder.hold():
+                Ledger.create_or_open(folder.ledger).close()
+        except FolderLocked:  # perhaps by another command that upgrades it
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_AGAIN_S)
     with Ledger.append_to(folder.ledger) as ledger:
         marking = _Marking(ledger, folder, asked)
         marking.decide()
@@ -112,26 +118,28 @@ class _Marking:
     """The hash of the folder's own decisions.csv when it was read."""
 
     def decide(self) -> None:
-        """Append what is asked for; raises DecisionsRefused, with nothing written."""
+        """Append what is asked for; raises DecisionsRefused, with nothing written.
+
+        It is worked out before the transaction, which a run may wait for, and again when somebody else decided meanwhile.
+        """
         asked, ledger = self.asked, self.ledger
         problems = list(_wrong_words(asked))
         listed = None if asked.named or asked.unflagged else self._read(problems)
-        ids = [line.id for line in listed.lines] if listed is not None else [row.id for row in asked.named]
+        named = [line.id for line in listed.lines] if listed is not None else [row.id for row in asked.named]
         # Who does not hold the folder may see a file that a run is about to replace: that is nothing to remember.
-        check_images(ledger, self.folder.path, ids=None if asked.unflagged else ids, remember=False)
-        with ledger.atomic():
-            if asked.unflagged:
-                ids += decisions.undecided(ledger, ids)
-            rows = decisions.judged_rows(ledger, ids)
-            if listed is not None:
-                problems += self._take_lines(listed, rows)
-            else:
-                problems += self._take_named(rows)
-            if problems:
-                raise DecisionsRefused(problems)
-            decisions.append(ledger, self.new)
-            if self.taken is not None:
-                decisions.note_file(ledger, self.taken)
+        check_images(ledger, self.folder.path, ids=None if asked.unflagged else named, remember=False)
+        while True:
+            known = decisions.last(ledger)
+            ids = [*named, *(decisions.undecided(ledger, named) if asked.unflagged else ())]
+            found = problems + self._work_out(listed, decisions.judged_rows(ledger, ids))
+            if found:
+                raise DecisionsRefused(found)
+            with ledger.atomic():
+                if decisions.last(ledger) == known:
+                    decisions.append(ledger, self.new)
+                    if self.taken is not None:
+                        decisions.note_file(ledger, self.taken)
+                    return
 
     def write_reports(self) -> tuple[bool, bool]:
         """Write the reports again unless another command holds the folder; return whether, and whether edits wait there."""
@@ -157,6 +165,11 @@ class _Marking:
         except ManifestError as exc:
             problems += exc.problems
             return None
+
+    def _work_out(self, listed: DecisionList | None, rows: Mapping[str, JudgedRow]) -> list[Problem]:
+        """Note what is asked for; return the problems."""
+        self.new, self.unchanged, self.not_applied = [], 0, []
+        return self._take_named(rows) if listed is None else self._take_lines(listed, rows)
 
     def _take_named(self, rows: Mapping[str, JudgedRow]) -> list[Problem]:
         """Note the decisions about the named rows; return the problems."""

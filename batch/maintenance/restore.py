@@ -38,6 +38,7 @@ from batch.output.folder import OutputFolder
 from batch.output.images import ExistingImage, UnusableImage
 from batch.output.other_formats import OtherFormats
 from batch.output.previous import PreviousVersions
+from batch.output.reports import shows_decisions
 from batch.planning.validate import NO_SUCH_ID
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ async def _restore(
     with (
         output.hold(),
         Ledger.create_or_open(output.ledger, clock=steady_clock()) as ledger,
+        shows_decisions(ledger, output),
         ThreadPoolExecutor(1) as thread,
     ):
         new_run(ledger)

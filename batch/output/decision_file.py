@@ -18,7 +18,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch.core.csv_format import OWN_PREFIX, csv_lines, escape_formula, unescape_formula
-from batch.core.errors import FolderError, ManifestError
+from batch.core.errors import ManifestError
 from batch.core.models import Problem
 from batch.ledger import decisions
 from batch.ledger.decisions import REASONS, Decision, ShownDecision
@@ -108,12 +108,10 @@ def read_decisions(path: Path, encoding: str | None = None) -> DecisionList:
 
     Lines without a decision say nothing. The encoding is UTF-8, or UTF-16 with a byte order mark, unless it is named.
     """
-    if encoding is None and path.is_file():
-        with path.open("rb") as file:
-            encoding = "utf-16" if file.read(2) in _BOMS else None
-    table = _DecisionTable(path, encoding)
+    table = _DecisionTable(path, encoding or _encoding_of(path))
     # A manifest's own column of such a name keeps it; ours is then prefixed.
-    places = {name: _prefixed(name) if _prefixed(name) in table.columns else name for name in COLUMNS}
+    wanted = (*COLUMNS, "output_state")
+    places = {name: _prefixed(name) if _prefixed(name) in table.columns else name for name in wanted}
     lines: list[DecisionLine] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
@@ -122,7 +120,7 @@ def read_decisions(path: Path, encoding: str | None = None) -> DecisionList:
             problems.append(row)
             continue
         bad = [problem for problem in row.unless_paid if problem.column in places.values()]
-        line, found = _line(row.number, row.cells, places, str(path), braces=table.is_report)
+        line, found = _line(row.number, row.cells, places, str(path), in_report=table.is_report)
         if line is None and not found:
             continue
         problems += (*bad, *found)
@@ -142,7 +140,7 @@ def _prefixed(name: str) -> str:
 
 
 def _line(
-    number: int, cells: Mapping[str, str], places: Mapping[str, str], file: str, *, braces: bool
+    number: int, cells: Mapping[str, str], places: Mapping[str, str], file: str, *, in_report: bool
 ) -> tuple[DecisionLine | None, list[Problem]]:
     """Return what a line says, None where it says nothing; and what is wrong with it."""
     said = {name: _text(cells[place]) if place in cells else None for name, place in places.items()}
@@ -162,8 +160,10 @@ def _line(
         problems.append(Problem(file, number, "id", "is empty.", "Say which row is meant."))
     if problems:
         return None, problems
-    if braces:  # a report is a manifest, whose ids are templates
+    if in_report:  # a report is a manifest, whose ids are templates
         row_id = row_id.replace("{{", "{").replace("}}", "}")
+    # A report has the hash of the image as it was saved, also where it says that the file was changed since.
+    of_saved_image = in_report and said["output_state"] == "changed"
     line = DecisionLine(
         number,
         row_id,
@@ -172,7 +172,7 @@ def _line(
         said["decision_note"],
         said["decided_by"],
         said["decided_at"],
-        (said["output_sha256"] or "").lower() or None,
+        None if of_saved_image else (said["output_sha256"] or "").lower() or None,
     )
     return line, []
 
@@ -273,18 +273,28 @@ def is_edited(ledger: Ledger, folder: OutputFolder) -> bool:
 
 
 def hash_of(path: Path) -> str | None:
-    """Return the hash of a file, None where there is none; raises FolderError for one that cannot be read."""
+    """Return the hash of a file, None where there is none that can be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except OSError:
         return None
-    except OSError as exc:
-        raise FolderError(
-            f"{path}: cannot be read ({exc.strerror}). Make it readable for this user."
-        ) from exc
 
 
 def edited_notice(folder: OutputFolder) -> str:
-    """Return the line about a decisions.csv whose edits were not taken in."""
-    return f"{folder.decisions} was edited: texbatch mark {quote(str(folder.path))} takes the edits in."
+    """Return the line about a decisions.csv that was left as it is: it was edited, or is no such list at all."""
+    path, name = folder.decisions, quote(str(folder.path))
+    try:
+        _DecisionTable(path, _encoding_of(path))
+    except ManifestError:
+        return f"{path} is not a list of decisions, and was left as it is. Move it away; then: texbatch report {name}"
+    return f"{path} was edited: texbatch mark {name} takes the edits in."
+
+
+def _encoding_of(path: Path) -> str | None:
+    """Return utf-16 for a file with its byte order mark, None for any other."""
+    try:
+        with path.open("rb") as file:
+            return "utf-16" if file.read(2) in _BOMS else None
+    except OSError:
+        return None

@@ -13,7 +13,8 @@ import support
 from support import by_id, rows, submits, summary, table
 
 from batch.core.errors import FolderError
-from batch.ledger import connection
+from batch.ledger import connection, decisions, image_index
+from batch.ledger.decisions import Decision
 from batch.ledger.ledger import Ledger
 from batch.maintenance import mark as marking
 from batch.output import reports
@@ -382,6 +383,34 @@ def test_a_line_for_another_image_is_named_and_the_others_are_taken(judged, comm
     assert why == "not applied: row-3 (line 3): it has another image now\n"
 
 
+def test_a_report_that_knows_of_a_changed_image_speaks_of_that(done, command, tmp_path):
+    """Its hash is that of the image as it was saved."""
+    support.picture(done / "images" / "row-0.webp", "green")
+    command("report", done)
+    copy = tmp_path / "report.csv"
+    shutil.copy(done / "report.csv", copy)
+    rewrite(copy, lambda line: line | {"decision": "accepted"} if line["id"] == "row-0" else line)
+    assert command("mark", done, copy, "--as", "otto")[:2] == (0, "1 accepted, 0 rejected\n")
+    assert decided(done) == {"row-0": ("accepted", "", "", "otto")}
+
+
+def test_the_note_about_another_image_is_nobodys(judged, command):
+    support.picture(judged / "images" / "row-1.webp", "green")
+    command("report", judged)
+    rewrite(judged / "decisions.csv", lambda line: line | {"decision": "accepted"})
+    assert command("mark", judged, "--as", "otto")[:2] == (0, "1 accepted, 0 rejected, 1 unchanged\n")
+    assert decided(judged)["row-1"] == ("accepted", "", "", "otto")
+
+
+def test_a_reason_is_for_a_rejection_in_a_file_too(judged, command):
+    rewrite(
+        judged / "decisions.csv", lambda line: line | {"decision_reason": "shape", "decision": "accepted"}
+    )
+    code, told, why = command("mark", judged, "--as", "otto")
+    assert (code, told) == (1, "0 accepted, 0 rejected, 2 lines not applied\n")
+    assert "row-0 (line 2): a reason is for a rejection only, and it is accepted" in why
+
+
 def test_a_line_that_is_older_than_a_decision_is_a_conflict(judged, command, tmp_path):
     mine = tmp_path / "mine.csv"
     shutil.copy(judged / "decisions.csv", mine)
@@ -490,10 +519,26 @@ def test_edits_that_say_what_holds_are_written_over(judged, command):
 
 def test_another_programs_file_is_left_alone(judged, command):
     (judged / "decisions.csv").write_bytes(b"\x00\xffnot ours")
-    assert "was edited" in command("report", judged)[2]
+    said = command("report", judged)[2]
+    assert said.startswith(
+        f"{judged}/decisions.csv is not a list of decisions, and was left as it is. Move it away"
+    )
     assert (judged / "decisions.csv").read_bytes() == b"\x00\xffnot ours"
     code, _, why = command("mark", judged)
     assert (code, "decisions.csv:1:" in why) == (2, True)
+
+
+def test_what_cannot_be_read_there_stops_no_report(judged, command, manifest):
+    (judged / "decisions.csv").unlink()
+    (judged / "decisions.csv").mkdir()
+    code, _, said = command("run", manifest, "--out", judged)
+    assert (code, "is not a list of decisions" in said) == (0, True)
+
+
+def test_edits_with_a_wrong_word_wait_too(judged, command):
+    edit(judged, decision="acceptable")
+    assert "was edited" in command("report", judged)[2]
+    assert "'acceptable' is not a decision" in command("mark", judged)[2]
 
 
 def test_a_new_folder_that_has_such_a_file_is_refused(hosted, command, manifest, out):
@@ -535,13 +580,13 @@ def test_a_held_folder_takes_decisions_and_says_who_reports_them(done, command, 
 def test_what_is_decided_during_a_run_is_in_its_reports(hosted, command, pairs, out, impatient):
     """Before the reports are written, while they are, and in a run that is refused."""
     command("run", pairs(2), "--out", out)
-    lines, decisions = rows(3), iter([("row-0", "anna"), ("row-1", "otto")])
+    lines, people = rows(3), iter([("row-0", "anna"), ("row-1", "otto")])
 
     def decide(*_args, **_options):
-        row_id, by = next(decisions)
+        row_id, by = next(people)
         assert (
             marking.mark(
-                out, marking.AskedDecisions([marking.Named(row_id, "accepted", "--accept")], by=by)
+                out, marking.AskedDecisions([marking.Named(row_id, Decision.ACCEPTED, "--accept")], by=by)
             ).reports
             is False
         )
@@ -564,7 +609,7 @@ def test_two_who_decide_at_once_are_both_in_the_files(done, command, impatient, 
     def slow(ledger, folder):
         edited = write_report(ledger, folder)
         for row_id, by in late:
-            named = [marking.Named(row_id, "rejected", "--reject")]
+            named = [marking.Named(row_id, Decision.REJECTED, "--reject")]
             assert marking.mark(done, marking.AskedDecisions(named, by=by)).reports is False
         return edited
 
@@ -572,6 +617,23 @@ def test_two_who_decide_at_once_are_both_in_the_files(done, command, impatient, 
     assert command("mark", done, "--accept", "row-0", "--as", "anna")[0] == 0
     assert decided(done) == {"row-0": ("accepted", "", "", "anna"), "row-1": ("rejected", "", "", "otto")}
     assert [line["decided_by"] for line in table(done / "decisions.csv")] == ["anna", "otto"]
+
+
+def test_two_who_decide_of_the_same_image_follow_each_other(done, command, monkeypatch):
+    """Somebody decides between the look at the ledger and the append: it is looked at again."""
+    undecided, late = decisions.undecided, iter([("row-1", "otto")])
+
+    def slow(ledger, named):
+        found = undecided(ledger, named)
+        for row_id, by in late:
+            marking.mark(
+                done, marking.AskedDecisions([marking.Named(row_id, Decision.REJECTED, "--reject")], by=by)
+            )
+        return found
+
+    monkeypatch.setattr(decisions, "undecided", slow)
+    assert command("mark", done, "--accept-unflagged", "--as", "anna")[:2] == (0, "3 accepted, 0 rejected\n")
+    assert decided(done)["row-1"] == ("rejected", "", "", "otto")
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -605,6 +667,21 @@ def test_an_older_ledger_is_brought_up_to_date_by_who_holds_the_folder(done, com
         assert command("report", done)[0] == 0
     assert command("mark", done, "--accept", "row-0", "--as", "anna")[0] == 0
     assert decided(done) == {"row-0": ("accepted", "", "", "anna")}
+
+
+def test_a_ledger_that_another_program_holds_is_waited_for_and_then_named(done, command, monkeypatch):
+    monkeypatch.setattr(connection, "APPENDING_BUSY_S", 0.05)
+    with closing(sqlite3.connect(done / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, _, why = command("mark", done, "--accept", "row-0")
+    assert (code, "another program holds it" in why, appended(done)) == (2, True, [])
+
+
+def test_more_names_than_a_page_are_looked_up(done, command, monkeypatch):
+    monkeypatch.setattr(image_index, "NAMES_A_PAGE", 2)
+    support.picture(done / "images" / "row-2.webp", "green")
+    assert command("mark", done, "--accept", "row-0,row-1,row-2,row-3", "--as", "anna")[0] == 0
+    assert summary(done)["accepted"] == 4
 
 
 def test_a_folder_without_a_ledger_is_refused_and_not_made(command, tmp_path):

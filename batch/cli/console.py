@@ -444,7 +444,9 @@ def status(figures: Mapping[str, Any], *, as_json: bool) -> None:
         return
     width = max(len(name) for name in figures)
     for name, value in figures.items():
-        if name != "top_errors":
+        if name == "candidates":
+            click.echo(f"{name:<{width}}  {', '.join(f'{number} {what}' for what, number in value.items())}")
+        elif name != "top_errors":
             click.echo(f"{name:<{width}}  {'-' if value is None else value}")
     for error in figures["top_errors"]:
         click.echo(visible(f"{error['count']} x {error['error_class']}: {error['example']}"))

@@ -241,8 +241,9 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
     known, decided = ledger.price(), decisions.counts(ledger)
     away = dict(ledger.connection.execute("SELECT state, count(*) FROM temp.away GROUP BY state").fetchall())
     errors = ledger.connection.execute(
-        "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM rows r JOIN jobs j USING (job) "
-        f"WHERE r.position IS NOT NULL AND j.error_class IS NOT NULL AND j.{OPEN} "
+        "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM "
+        "(SELECT job FROM rows WHERE position IS NOT NULL UNION ALL SELECT DISTINCT job FROM candidates WHERE wanted) "
+        f"JOIN jobs j USING (job) WHERE j.error_class IS NOT NULL AND j.{OPEN} "
         "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
         (TOP_ERRORS,),
     )
@@ -286,12 +287,15 @@ def folder_status(ledger: Ledger) -> FolderStatus:
         rate, latest = saved / window, last_run["started_at"]
     last_event = execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     errors = execute(  # the last jobs that failed, expired or became unknown and still are, the latest first
-        "SELECT j.state, j.error, "
+        "SELECT j.job, j.state, j.error, "
         "(SELECT r.id FROM rows r WHERE r.job = j.job ORDER BY r.position LIMIT 1) AS id, "
         "(SELECT max(e.at) FROM events e WHERE e.job = j.job) AS at "
-        f"FROM jobs j WHERE j.{OPEN} AND j.state IN (?, ?, ?) ORDER BY 4 DESC LIMIT ?",
+        f"FROM jobs j WHERE j.{OPEN} AND j.state IN (?, ?, ?) ORDER BY at DESC LIMIT ?",
         (State.FAILED, State.EXPIRED, State.UNKNOWN, LAST_ERRORS),
-    )
+    ).fetchall()
+    jobs = [row["job"] for row in errors if row["id"] is None]
+    of = rows_of(ledger.connection, jobs) if jobs else {}
+    extra = {job: seed_name(rows[0]["id"], rows[0]["seed"]) for job, rows in of.items()}
     return FolderStatus(
         run=None if last_run is None else dict(last_run),
         states=states,
@@ -301,6 +305,7 @@ def folder_status(ledger: Ledger) -> FolderStatus:
         eta_s=left / rate if rate else None,
         idle_s=max(now - max(last_event["at"] if last_event else 0.0, latest), 0.0),
         recent_errors=tuple(
-            RecentError(row["at"], row["id"] or "", row["state"], row["error"] or "") for row in errors
+            RecentError(row["at"], row["id"] or extra.get(row["job"], ""), row["state"], row["error"] or "")
+            for row in errors
         ),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch.core.errors import DecisionsRefused, FolderLocked
@@ -21,7 +22,8 @@ from batch.output import images
 from batch.output.chosen import apply_choices
 from batch.output.folder import OutputFolder
 from batch.output.previous import PreviousVersions
-from batch.output.reports import write_current
+from batch.output.reports import write_reports
+from batch.output.sheet import THUMBS_S, write_sheet
 from batch.planning.validate import NO_SUCH_ID
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def _apply(ledger: Ledger, folder: OutputFolder) -> tuple[bool, list[str]]:
         try:
             with folder.hold():
                 notes = apply_choices(ledger, folder.image_store)
-                write_current(ledger, folder)
+                images.check_images(ledger, folder.path)
+                write_reports(ledger, folder, partial(write_sheet, ledger, folder, thumbs_s=THUMBS_S))
                 return True, notes
         except FolderLocked:
             if time.monotonic() >= until:

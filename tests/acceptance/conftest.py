@@ -51,7 +51,7 @@ def on_a_quick_machine(no_syncing, quick_certificates, waits):
 
 @pytest.fixture(scope="session")
 def sheet_folder(tmp_path_factory):
-    """Run the manifest: one row is refused, one unknown, one made twice; of two images a person decided."""
+    """Run the manifest: one row is refused, one unknown, one made twice, one with another seed; of two images a person decided."""
     folder = tmp_path_factory.mktemp("a sheet's folder")
     with LocalApi(**support.QUICK) as api:
         refuse = {"call": "submit", "action": "status", "status": 400, "body": {"error": HOSTILE}}
@@ -64,6 +64,7 @@ def sheet_folder(tmp_path_factory):
             encoding="utf-8",
         )
         support.go(api, path, folder / "out", settle_s=0.1, yes=True)
+    support.picture(folder / "out" / "images" / ".previous" / "chair-oak.seed-77.webp", "black", (64, 48))
     named = [
         Named("chair-oak", Decision.ACCEPTED, "--accept"),
         Named("chair-denim", Decision.REJECTED, "--reject"),

@@ -118,6 +118,13 @@ def test_an_earlier_version_stands_beside_the_new_one(page):
     assert page.locator("#before").evaluate("node => node.decode().then(() => node.naturalWidth)") > 0
 
 
+def test_another_seed_of_a_row_is_called_by_it(page):
+    assert card(page, "chair-oak").locator("figcaption").all_text_contents() == ["chair", "oak", "seed 77"]
+    card(page, "chair-oak").locator(".result").click()
+    page.get_by_role("button", name="Seed 77", exact=True).click()
+    assert "images/.previous/chair-oak.seed-77.webp" in page.locator("#before").get_attribute("src")
+
+
 def test_a_failed_row_shows_its_product_and_reason(page):
     card(page, "mug-oak").locator(".result").click()
     assert page.locator("#slider").is_hidden()

@@ -12,6 +12,8 @@ from support import by_id, report, rows, statuses, submits
 
 pytestmark = pytest.mark.usefixtures("quick_polls")
 
+NO_HISTORY = {"call": "history", "action": "status", "text": "unavailable"}
+
 
 def aside(out):
     """Return the names of what lies in images/.previous/."""
@@ -177,3 +179,39 @@ def test_a_candidate_that_fails_does_not_fail_its_row(hosted, command, pairs, ou
     code, told, _ = command("run", manifest, "--out", out, "--candidates", 3, "--yes", "--retry-failed")
     assert (code, submits(hosted)) == (0, 5)
     assert "2 candidates made;" in told
+
+
+def test_a_candidate_whose_answer_was_lost_is_settled_like_a_row(hosted, command, pairs, out):
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    hosted.faults([{"call": "submit", "action": "reset_after", "nth": 2}])
+    words = ("--candidates", 2, "--yes", "--settle", "1s")
+    code, told, errors = command("run", manifest, "--out", out, *words)
+    assert (code, submits(hosted), len(aside(out))) == (0, 2, 1), errors
+    assert "1 candidate made;" in told
+    assert support.accepted_twice(hosted.stats()) == []
+
+
+def test_an_unknown_candidate_is_listed_and_decided_by_its_row_and_seed(hosted, command, pairs, out):
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    hosted.faults([{"call": "submit", "action": "reset_after"}, NO_HISTORY])
+    words = ("--candidates", 2, "--yes", "--settle", "1s")
+    assert command("run", manifest, "--out", out, *words)[0] == 4
+    name = f"row-0 (seed {seeds_of(hosted, 'oak 0')[1]})"
+    _, told, _ = command("resolve", out)
+    assert told.startswith(f"{name}: sent ")
+    hosted.faults([])
+    assert command("run", manifest, "--out", out, *words)[0] == 0
+    assert (submits(hosted), len(aside(out))) == (2, 1)
+
+
+@pytest.mark.slow
+def test_what_was_paid_for_is_fetched_by_any_later_run(hosted, command, pairs, out):
+    manifest = pairs(1)
+    hosted.faults([{"call": "image", "action": "status", "status": 503, "body": "later"}])
+    words = ("--candidates", 2, "--yes", "--job-timeout", "1s")
+    assert command("run", manifest, "--out", out, *words)[0] == 7
+    hosted.faults([])
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert (submits(hosted), len(aside(out)), statuses(out)) == (2, 1, {"saved": 1})

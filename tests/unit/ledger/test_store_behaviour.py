@@ -1,5 +1,6 @@
 """What every store of a ledger does: each operation, its order, its errors, and what a block that raises leaves behind."""
 
+import itertools
 from dataclasses import replace
 
 import anyio
@@ -323,6 +324,33 @@ def test_paid_work_that_no_row_wants_any_more_is_called_after_its_row_and_seed(f
     task = queued(folder.store)[0]
     assert (task.job, task.targets, task.name) == (job, (), "a (seed 87568756)")
     assert task.aside == "a.seed-87568756"
+
+
+def test_candidates_come_after_all_rows_with_their_rows_files(folder):
+    """And once, where two rows share them; not before the rows' own jobs, nor of a row whose own job failed."""
+    content = f"sha256:{SHA}"
+    rows = [
+        payload("a", image_1=content, files={content: "/in/a.jpg"}),
+        payload("b", image_1=content, files={content: "/in/a.jpg"}),
+        payload("c", prompt="other"),
+    ]
+    seeds = itertools.count(1000)
+    folder.bench.adopt(rows, None, 2, lambda: next(seeds))
+    assert folder.names() == ["a", "c", "a (seed 1000)", "c (seed 1001)"]
+    assert folder.store.open_jobs() == 4
+    _, own, first, _ = queued(folder.store)
+    assert (first.aside, first.targets, list(map(str, first.files.values()))) == (
+        "a.seed-1000",
+        (),
+        ["/in/a.jpg"],
+    )
+    assert first.parameters == folder.task(1).parameters | {"seed": 1000}
+    folder.move(own.job, E.SPOIL, error="unreadable")
+    assert folder.names() == ["a", "a (seed 1000)"]
+    folder.save(first.job)
+    assert folder.names() == ["a"]
+    folder.bench.adopt(rows)
+    assert folder.names() == ["a"]
 
 
 def test_a_job_of_two_rows_comes_once_with_both_and_its_files(folder):

@@ -151,6 +151,17 @@ def test_earlier_versions_stand_beside_the_new_image(book, payload, image, made,
     assert len(page.data["images"][1]) == 3
 
 
+def test_candidates_stand_beside_the_rows_image_with_their_seeds(book, payload, image, made, save):
+    book.adopt(payload("a"))
+    save("a")
+    image("images/.previous/a.seed-7.webp", "grey")
+    image("images/.previous/a.seed-12-2.png", "black")
+    page = made()
+    assert {page.data["hrefs"][number] for number in page.data["images"][0][3:]} == {
+        "images/.previous/a.seed-7.webp", "images/.previous/a.seed-12-2.png",
+    }  # fmt: skip
+
+
 def test_while_a_redo_is_under_way_the_old_image_is_an_earlier_one(book, payload, made, save):
     book.adopt(payload("a"))
     save("a")

@@ -3,6 +3,7 @@
 import io
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_a_log_gets_one_line_a_minute_with_all_figures(clock, log, lines):
         "100/200 done, 2 failed, 1 unknown, 12 in flight, spent $2.91, at risk $0.39, saved $0.60, 100.0/min, 1 min left",
         "100/200 done, 2 failed, 1 unknown, 12 in flight, spent $2.91, at risk $0.39, saved $0.60, 50.0/min, 2 min left",
     ]
+
+
+def test_the_cost_of_an_accepted_image_is_shown_once_one_is(clock, log, lines):
+    """What was spent in the folder before counts too."""
+    with closing(ProgressLine("log", log)) as line:
+        clock[0] += 60
+        line.on_progress(replace(HALF, accepted=50, spent_before=90_000))
+    assert "spent $2.91, $0.06 an accepted image, at risk $0.39" in lines[0]
 
 
 def test_until_eight_jobs_have_ended_the_time_left_is_what_the_plan_expects(clock, log, lines):

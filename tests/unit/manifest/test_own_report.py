@@ -58,8 +58,12 @@ def test_outcomes_are_dropped(shop):
         ("id,output_state,status,payload_key,run_id,texbatch_output_state", ["id", "output_state"]),
         ("id,output_state,status,payload_key,run_id", ["id", "output_state"]),
         ("id,status,payload_key,run_id,texbatch_output_state,output_state", ["id", "output_state"]),
+        (
+            "id,decided_by,status,payload_key,run_id,decision,decision_reason,decision_note,texbatch_decided_by,decided_at",
+            ["id", "decided_by"],
+        ),
     ],
-    ids=["ours", "theirs beside ours", "theirs, before there was ours", "in another order"],
+    ids=["ours", "theirs beside ours", "theirs, before there was ours", "in another order", "decisions"],
 )
 def test_an_own_column_that_bears_the_name_of_a_later_outcome_is_kept(shop, header, kept):
     path = shop / "report.csv"

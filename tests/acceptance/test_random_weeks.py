@@ -171,6 +171,13 @@ def test_a_question_that_is_taken_out_is_missed(life, monkeypatch, take_out):
         live_many(life)
 
 
+@pytest.mark.proof
+def test_a_run_that_reverts_a_redo_is_missed(life, monkeypatch):
+    monkeypatch.setattr("batch.ledger.matching.keep_work", lambda *_, **__: False)
+    with pytest.raises(weeks.Reverted):
+        live_many(life)
+
+
 def live_many(life):
     for seed in range(SEEDS_OF_A_MUTANT):
         life(seed, wanted=10**9, compares_plans=False)

@@ -96,6 +96,7 @@ STEPS = (
     ("delete_an_image", 2, "deleted"), ("edit_an_image", 2, "edited image"), ("night_with_an_outage", 4, "lost answer"),
     ("night_that_is_killed", 2, "killed"), ("night_that_loses_its_log", 2, "lost tail"), ("a_row_expires", 2, "expired"),
     ("an_image_is_lost", 2, "unusable"), ("rotate_the_key", 1, "new key"), ("an_older_version_left_it", 1, "upgrade"),
+    ("redo_a_row", 2, "redone"),
 )  # fmt: skip
 """The steps of a life: how often each is taken, and which kind of second payment it brings about."""
 
@@ -104,6 +105,10 @@ KINDS = tuple(kind for _, _, kind in STEPS if kind)
 
 class PaidTwice(AssertionError):
     """A piece of work was billed more often than a person agreed to."""
+
+
+class Reverted(AssertionError):
+    """What a person had made again is not the row's any more, although nobody edited the row."""
 
 
 class Life:
@@ -136,6 +141,9 @@ class Life:
         self.agreed: Counter[tuple[str, ...]] = Counter()
         self.rows: list[dict[str, str]] = []
         self.removed: list[dict[str, str]] = []
+        self.redone: dict[
+            str, tuple[tuple[str, str], str]
+        ] = {}  # by id: what the manifest asked for, the seed it got
         self._numbers = iter(range(10_000))
         self._paid_as: dict[str, tuple[str, ...]] = {}
         self._contents: dict[str, str] = {}
@@ -185,7 +193,9 @@ class Life:
 
     def rename_a_row(self) -> None:
         row = self.random.choice(self.rows)
-        row["id"] = f"{row['id'].partition('.')[0]}.{next(self._numbers)}"
+        before, row["id"] = row["id"], f"{row['id'].partition('.')[0]}.{next(self._numbers)}"
+        if before in self.redone:
+            self.redone[row["id"]] = self.redone.pop(before)
 
     def remove_a_row(self) -> None:
         if len(self.rows) > 2:
@@ -261,6 +271,7 @@ class Life:
             (self.out / "ledger.sqlite-shm").unlink(missing_ok=True)
             self.offered["lost tail"] += accepted
             self.in_doubt = True
+            self.redone.clear()
         self.check()
 
     def _killed_night(self) -> tuple[bool, int]:
@@ -301,6 +312,15 @@ class Life:
                 if work is not None:
                     self.agreed[work] += 1
         self.command("retry", self.out, "--yes")
+
+    def redo_a_row(self) -> None:
+        """A person does not like an image, and has it made again."""
+        saved = [row for row in self.rows if self.status_of(row["id"]) == "saved"]
+        if not saved or self.in_doubt or self._under_way():
+            return
+        row = self.random.choice(saved)
+        if self.command("retry", self.out, "--only", row["id"], "--yes") == 0:
+            self.redone[row["id"]] = self._asked_for(row), self._seed_of(row["id"])
 
     def restore(self) -> None:
         self.command("restore", self.out, *(["--from", self.shop] if self.random.random() < 0.5 else []))
@@ -356,6 +376,7 @@ class Life:
         host = self.api.base_url.removeprefix("http://")
         support.made_by(self.out, 1, service=f"{host} with key {support.service_of(self.api).account.key}")
         (self.out / ".ledger-mark").unlink(missing_ok=True)
+        self.redone.clear()  # no version before knew of redos
         with contextlib.closing(sqlite3.connect(self.out / "ledger.sqlite")) as ledger, ledger:
             for job, text in ledger.execute("SELECT job, parameters FROM jobs").fetchall():
                 if "X-Amz-Signature" in text:  # it took the whole URL for what names the work
@@ -407,6 +428,8 @@ class Life:
         if code == 70:
             raise AssertionError("\n".join([*self.story, self.said]))
         self.check()
+        if args[0] == "run" and code in {0, 1, 4, 7}:
+            self._check_redone()
         if self.compares_plans and planned >= 0 and code in {0, 1} and planned != self.accepted() - before:
             raise AssertionError(
                 "\n".join(
@@ -453,6 +476,33 @@ class Life:
                 raise PaidTwice(
                     "\n".join([*self.story, f"{work} was paid {times} times, {self.agreed[work]} agreed"])
                 )
+
+    def _check_redone(self) -> None:
+        """Compare the report of a run with what a person had made again: it stays until the row is edited."""
+        for row in self.rows:
+            asked, seed = self.redone.get(row["id"], (None, ""))
+            if asked is None:
+                continue
+            if self._asked_for(row) != asked:
+                del self.redone[row["id"]]
+            elif (now := self._seed_of(row["id"])) != seed:
+                raise Reverted(
+                    "\n".join([*self.story, f"{row['id']} was made with seed {seed}, and has {now}"])
+                )
+            else:
+                self.offered["redone"] += 1
+
+    def _asked_for(self, row: dict[str, str]) -> tuple[str, str]:
+        """Return what a row asks for: its first image without a signature, by content where it is a file, and its prompt."""
+        path = self.place / row["image_1"]
+        link = row["image_1"].partition("?X-Amz")[0]
+        gone = path.with_suffix(".gone")
+        file = path if path.is_file() else gone
+        content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else link
+        return content, row["prompt"]
+
+    def _seed_of(self, row_id: str) -> str:
+        return next((row["seed"] for row in self._report() if row["id"] == row_id), "")
 
     def accepted(self) -> int:
         return self.api.stats(jobs=False)["accepted"]

@@ -43,9 +43,10 @@ _MADE_NOTHING = (
     f"redo.state = '{State.FAILED}' AND NOT {paid('redo')} AND kept.state = '{State.SAVED}' "
     f"AND NOT {WAS_REJECTED.format('r', 'kept')}"
 )
+_JOBS = "JOIN jobs redo ON redo.job = r.job LEFT JOIN jobs kept ON kept.job = r.kept_job WHERE r.redone"
 _WITH_WORK = (
     f"{_FACTS}, CASE WHEN {_MADE_NOTHING} THEN r.kept_job END AS fallback, coalesce(r.kept_for, r.kept_output) AS kept_output "
-    "FROM {0} JOIN jobs redo ON redo.job = r.job LEFT JOIN jobs kept ON kept.job = r.kept_job WHERE r.redone"
+    f"FROM {{0}} {_JOBS}"
 )
 _REDONE = _WITH_WORK.format("rows r INDEXED BY rows_redone JOIN staged s ON s.id = r.id")
 _TAKEN_OVER = _WITH_WORK.format(
@@ -95,6 +96,12 @@ def keep_work(connection: sqlite3.Connection, naming: Naming, *, merge: bool) ->
         keeper.keep(entry, entry["wants"], same_output=merge)
         connection.execute("UPDATE staged SET spares=1 WHERE position=?", (entry["position"],))
     return keeper.keeps
+
+
+def any_made_nothing(connection: sqlite3.Connection) -> bool:
+    """Return whether a redo has failed whose row still has an image, which the next run gives back to it."""
+    failed = f"SELECT 1 FROM rows r INDEXED BY rows_redone {_JOBS} AND {_MADE_NOTHING} LIMIT 1"
+    return connection.execute(failed).fetchone() is not None
 
 
 def name_now(

@@ -16,7 +16,7 @@ from batch.core.config import DEFAULT_NAME
 from batch.core.errors import ManifestError, UsageError
 from batch.core.models import Problem
 from batch.core.units import counted, named, named_rows
-from batch.ledger import candidates, connection, image_index, runs, totals
+from batch.ledger import candidates, connection, image_index, redone, runs, totals
 from batch.ledger.input_cache import InputCache
 from batch.ledger.ledger import Ledger
 from batch.ledger.meta import Meta
@@ -115,7 +115,8 @@ def make_plan(
     if not (merge or settings.redo or path.resolve().parent == folder.path.resolve()):
         known = fingerprint(path, settings.reading, check)
     whole = not settings.only and not listing.has_symlinks
-    if known and whole and is_unchanged(ledger, known, check) and not _newly_taken(ledger):
+    unread = known and whole and is_unchanged(ledger, known, check)
+    if unread and not (_newly_taken(ledger) or redone.any_made_nothing(ledger.connection)):
         plan = compare(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
         )

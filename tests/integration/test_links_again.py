@@ -388,6 +388,17 @@ def test_a_row_stays_as_it_was_read_when_it_was_paid(hosted, command, pairs, out
     assert (code, submits(hosted), told.count("read otherwise by an earlier version")) == (0, 2, 0)
 
 
+def test_a_redone_row_stays_as_it_was_read_when_it_was_paid(hosted, command, pairs, out, request):
+    before = lines(1, aws, 1, id="chair", seed=1)[0] | {"prompt": "old: oak"}
+    assert command("run", pairs([before]), "--out", out)[0] == 0
+    assert command("retry", out, "--only", "chair", "--seed", "+1", "--yes")[0] == 0
+    request.getfixturevalue("reads_otherwise")
+    code, _, told = command("run", pairs([before | {"prompt": "new: oak"}]), "--out", out)
+    assert (code, submits(hosted), told.count("read otherwise by an earlier version")) == (0, 2, 1), told
+    (row,) = support.report(out)
+    assert (row["prompt"], row["seed"], row["manifest_seed"]) == ("old: oak", "2", "1")
+
+
 def test_a_row_that_was_not_paid_is_read_as_today(hosted, command, pairs, out, reads_otherwise):
     line = lines(1, aws, 1)[0] | {"prompt": "new: oak"}
     code, _, told = command("run", pairs([line]), "--out", out)

@@ -402,6 +402,19 @@ def test_a_redo_that_failed_leaves_the_row_what_it_had(hosted, command, pairs, o
     assert (submits(hosted), statuses(out)) == (3, {"saved": 1})
 
 
+def test_a_redo_that_fails_in_the_night_leaves_the_row_what_it_had(hosted, command, pairs, out):
+    """The night that sees it fail says so; the next one gives the row its image back, and does not take the manifest as read."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    first = picture(out, "row-0.webp")
+    hosted.settings(blocked_words=["glossy"])
+    hosted.faults([{"call": "submit", "action": "status", "status": 402}])
+    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 3
+    hosted.faults([])
+    assert [command("run", manifest, "--out", out)[0] for _ in range(3)] == [1, 0, 0]
+    assert (statuses(out), picture(out, "row-0.webp"), submits(hosted)) == ({"saved": 1}, first, 3)
+
+
 def test_a_fix_in_failures_csv_stays(hosted, command, pairs, out):
     manifest = pairs(2)
     hosted.settings(blocked_words=["oak 1"])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from batch.core.models import Payload
     from batch.core.parameters import Scalar
+    from batch.ledger.ledger import Ledger
 
 ROWS_AT_A_TIME = 1000
 
@@ -98,10 +99,10 @@ def keep_work(connection: sqlite3.Connection, naming: Naming, *, merge: bool) ->
     return keeper.keeps
 
 
-def any_made_nothing(connection: sqlite3.Connection) -> bool:
+def any_made_nothing(ledger: Ledger) -> bool:
     """Return whether a redo has failed whose row still has an image, which the next run gives back to it."""
     failed = f"SELECT 1 FROM rows r INDEXED BY rows_redone {_JOBS} AND {_MADE_NOTHING} LIMIT 1"
-    return connection.execute(failed).fetchone() is not None
+    return ledger.connection.execute(failed).fetchone() is not None
 
 
 def name_now(

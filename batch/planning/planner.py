@@ -116,7 +116,7 @@ def make_plan(
         known = fingerprint(path, settings.reading, check)
     whole = not settings.only and not listing.has_symlinks
     unread = known and whole and is_unchanged(ledger, known, check)
-    if unread and not (_newly_taken(ledger) or redone.any_made_nothing(ledger.connection)):
+    if unread and not (_newly_taken(ledger) or redone.any_made_nothing(ledger)):
         plan = compare(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
         )

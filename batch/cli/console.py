@@ -192,6 +192,8 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
     click.echo(f"{counted(plan.to_send, 'job')} to send, {total}")
     changed(plan)
     again(plan)
+    if plan.kept:
+        kept(plan)
 
 
 def time_it_takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> None:
@@ -233,6 +235,17 @@ def changed(plan: Plan) -> None:
 def again(plan: Plan) -> None:
     """List rows whose very work was paid for before."""
     listed("paid before", [f"{row_id}: {why}" for row_id, why in plan.again])
+
+
+def kept(plan: Plan) -> None:
+    """Name the rows that keep what a person had made for them, in one line."""
+    one = len(plan.kept) == 1
+    info(
+        f"{counted(len(plan.kept), 'row')} {'keeps' if one else 'keep'} what was made for {'it' if one else 'them'} since the "
+        f"manifest was written: {named(plan.kept)}. Edit a row there to change it.",
+        event="run.kept",
+        rows=len(plan.kept),
+    )
 
 
 def listed(heading: str, lines: Sequence[str], write: Callable[[str], None] = note) -> None:
@@ -304,13 +317,7 @@ def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
     if warnings:
         problems(warnings)
     if plan.kept:
-        one = len(plan.kept) == 1
-        info(
-            f"{counted(len(plan.kept), 'row')} {'keeps' if one else 'keep'} what was made for {'it' if one else 'them'} since the "
-            f"manifest was written: {named(plan.kept)}. Edit a row there to change it.",
-            event="run.kept",
-            rows=len(plan.kept),
-        )
+        kept(plan)
     if log.as_json:
         counts = {
             "changed": len(plan.changed),

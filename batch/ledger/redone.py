@@ -219,7 +219,7 @@ class _Keeper:
         if files:
             files = json.dumps(json.loads(entry["files"]) | json.loads(files), ensure_ascii=False)
         self._connection.execute(
-            "UPDATE staged SET job=?, asked_key=?, output=?, folded=?, files=?, redone=1 WHERE position=?",
+            "UPDATE staged SET job=?, asked_key=?, output=?, folded=?, files=?, redone=1, other_query=0 WHERE position=?",
             (
                 fallback or entry["job"],
                 asked_key,

@@ -162,6 +162,8 @@ def test_a_redo_stays_whatever_nights_follow(hosted, command, pairs, out, words)
     second, row = picture(out), by_id(out)["row-1"]
     assert row["manifest_seed"] == "1"
     before = hosted.stats(jobs=False)["calls"]
+    code, told, said = command("plan", manifest, "--out", out)
+    assert (code, "0 jobs to send" in told, "manifest was written: row-1." in said) == (0, True, True)
     for _ in range(3):  # the second one reads the manifest, the third need not
         code, _, told = command("run", manifest, "--out", out)
         assert code == 0
@@ -818,11 +820,13 @@ def test_what_would_send_nothing_or_the_wrong_thing_is_refused(hosted, command, 
     assert told in said
 
 
-def test_status_and_a_file_contradict_each_other(hosted, command, pairs, out):
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("words", [["--status", "failed"], ["--rejected"]])
+def test_a_choice_of_rows_and_a_file_contradict_each_other(hosted, command, pairs, out, words):
     manifest = pairs(1)
     assert command("run", manifest, "--out", out)[0] == 0
-    code, _, told = command("retry", out, manifest, "--status", "failed")
-    assert (code, "--status chooses rows of the folder" in told) == (2, True)
+    code, _, told = command("retry", out, manifest, *words)
+    assert (code, f"{words[0]} chooses rows of the folder" in told) == (2, True)
 
 
 @pytest.mark.parametrize("command_name", ["run", "plan", "validate"])

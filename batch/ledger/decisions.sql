@@ -4,7 +4,7 @@ CREATE TABLE decisions (                      -- append-only
     seq      INTEGER PRIMARY KEY,
     row      INTEGER NOT NULL REFERENCES rows,
     decision TEXT    NOT NULL,                -- accepted · rejected · cleared
-    reason   TEXT,                            -- of a rejection: a word of `Reason`
+    reason   TEXT,                            -- of a rejection: a word of `REASONS`
     note     TEXT,
     by       TEXT    NOT NULL,                -- who said so
     at       REAL    NOT NULL,

@@ -144,7 +144,7 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
                 ):  # before it takes its place: a file that is not known would count as edited
                     decisions.note_file(ledger, digest.hexdigest())
     except OSError as exc:
-        files = f"{folder.report} or {folder.failures.name}"
+        files = f"{folder.report}, {folder.failures.name} or {folder.decisions.name}"
         raise FolderError(f"{files}: cannot be written ({exc.strerror}). {_ROOM}") from exc
     figures = json.dumps(summary(ledger, ledger.clock), indent=2, ensure_ascii=False)
     try:

@@ -114,7 +114,7 @@ async def arun(
     if service is not None and not service.api_key and not folder.ledger.is_file():
         await to_thread.run_sync(_refuse_without_key, manifest, settings)  # before a folder is made
     with ExitStack() as stack:
-        stack.enter_context(folder.hold())
+        stack.enter_context(folder.hold(patient=True))
         ledger = stack.enter_context(Ledger.create_or_open(folder.ledger, clock=steady_clock()))
         account_check.check_service(ledger, service)
         stack.enter_context(shows_decisions(ledger, folder))

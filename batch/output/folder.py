@@ -10,13 +10,15 @@ import fcntl
 import os
 import secrets
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from batch.core.config import check_not_url
 from batch.core.errors import FolderError, FolderFailed, FolderLocked
 from batch.core.units import iso
+from batch.ledger.decisions import are_shown
 from batch.ledger.ledger import Ledger
 from batch.ledger.mark import NO_ROOM
 from batch.ledger.runs import last_run
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 _HELD = {errno.EWOULDBLOCK, errno.EACCES}
 _ASKING_S = 0.05  # longer than `is_held` keeps the lock it asks with
+
+REPORTING_S = 60.0
+"""How long a run waits for `texbatch mark` to write the reports of a large folder: a schedule should not fail for that."""
 
 
 class OutputFolder:
@@ -52,8 +57,8 @@ class OutputFolder:
         self.files = (self.ledger, self.report, self.failures, self.decisions, self.summary, self.sheet)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Make the folder if need be and hold it alone.
+    def hold(self, *, patient: bool = False) -> Iterator[None]:
+        """Make the folder if need be and hold it alone; `patient` waits for a command that only reports what was decided.
 
         Raises FolderLocked when another process holds it or the file system cannot lock, FolderError when it cannot
         be made or written.
@@ -64,7 +69,7 @@ class OutputFolder:
         except OSError as exc:
             raise FolderError(f"{self.path}: cannot be used as output folder ({exc.strerror}).") from exc
         try:
-            self._lock(descriptor)
+            self._lock(descriptor, REPORTING_S if patient else 0.0)
             if not os.access(self.path, os.W_OK):
                 remedy = (
                     "Make it writable" if self.ledger.exists() else "Give another --out, or make it writable"
@@ -125,23 +130,32 @@ class OutputFolder:
                 raise FolderFailed(f"{reason} Make room, then run again.") from exc
             raise FolderError(f"{reason} Make it writable for this user, then run again.") from exc
 
-    def _lock(self, descriptor: int) -> None:
+    def _lock(self, descriptor: int, patience_s: float) -> None:
         """Lock the folder; raises FolderLocked. Tried twice: another process may just be asking whether it is held."""
-        try:
+        until = monotonic() + patience_s
+        for number in count():
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as exc:
+                if exc.errno not in _HELD:
+                    raise FolderLocked(
+                        f"{self.path}: this file system cannot lock ({exc.strerror}). Use a local disk for --out: move the "
+                        "folder there as a whole."
+                    ) from exc
+                if number and not (monotonic() < until and self._is_reporting()):
+                    raise FolderLocked(
+                        f"{self.path}: {self._holder()} holds this folder. Wait for it to end, then run again."
+                    ) from exc
                 sleep(_ASKING_S)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            if exc.errno not in _HELD:
-                raise FolderLocked(
-                    f"{self.path}: this file system cannot lock ({exc.strerror}). Use a local disk for --out: move the "
-                    "folder there as a whole."
-                ) from exc
-            raise FolderLocked(
-                f"{self.path}: {self._holder()} holds this folder. Wait for it to end, then run again."
-            ) from exc
+            else:
+                return
+
+    def _is_reporting(self) -> bool:
+        """Return whether the folder is held by no run, and has decisions that are not in its reports yet: they are being written."""
+        with suppress(FolderError), Ledger.read(self.ledger) as ledger:
+            run = last_run(ledger)
+            return (run is None or run["ended_at"] is not None) and not are_shown(ledger)
+        return False
 
     def _holder(self) -> str:
         with suppress(FolderError), Ledger.read(self.ledger) as ledger:  # it may be under way itself

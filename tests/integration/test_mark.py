@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 import support
@@ -575,6 +575,24 @@ def test_a_held_folder_takes_decisions_and_says_who_reports_them(done, command, 
         assert "anna" in (done / "report.html").read_text(encoding="utf-8")
     assert command("mark", done, "--accept", "row-1", "--as", "otto")[2] == ""
     assert list(decided(done)) == ["row-0", "row-1"]
+
+
+def test_a_run_waits_for_the_reports_of_a_decision(done, command, manifest, impatient, monkeypatch):
+    """A schedule does not fail because somebody decides at night; for another run it does not wait."""
+    with ExitStack() as stack:
+        stack.enter_context(OutputFolder(done).hold())
+        monkeypatch.setattr("batch.output.folder.sleep", lambda _s: None)
+        assert command("run", manifest, "--out", done)[0] == 6
+        assert command("mark", done, "--accept", "row-0", "--as", "anna")[0] == 0
+        naps = iter([lambda: None, lambda: None, stack.close])
+        monkeypatch.setattr("batch.output.folder.sleep", lambda _s: next(naps)())
+        assert command("run", manifest, "--out", done)[0] == 0
+    assert decided(done) == {"row-0": ("accepted", "", "", "anna")}
+    support.sql(done, "UPDATE runs SET ended_at=NULL")
+    with OutputFolder(done).hold():
+        monkeypatch.setattr("batch.output.folder.sleep", lambda _s: None)
+        command("mark", done, "--accept", "row-1", "--as", "anna")
+        assert command("run", manifest, "--out", done)[0] == 6
 
 
 def test_what_is_decided_during_a_run_is_in_its_reports(hosted, command, pairs, out, impatient):

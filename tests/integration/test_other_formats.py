@@ -227,7 +227,7 @@ def test_a_run_of_whose_first_images_none_can_be_kept_stops(api, pairs, out, giv
     """It says why, submits nothing more, and the next run takes up what is paid."""
     gives(lambda _: RUBBISH[kind])
     manifest = pairs(60)
-    end = go(api, manifest, out, job_timeout_s=0.1, concurrency=4)
+    end = go(api, manifest, out, job_timeout_s=0.25, concurrency=4)
     assert (end.exit_code, statuses(out)) == (3, {"pending": 60})
     assert end.stopped.startswith(
         "None of the first 20 finished images could be kept: the result does not decode as an image"
@@ -239,7 +239,7 @@ def test_a_run_of_whose_first_images_none_can_be_kept_stops(api, pairs, out, giv
 @pytest.mark.usefixtures("hasty")
 def test_one_image_that_came_lets_the_run_go_on(api, pairs, out, gives):
     gives(lambda body: placeholder_image(body) if body["prompt"] == "oak 0" else b"soon")
-    end = go(api, pairs(26), out, job_timeout_s=0.1, concurrency=4)
+    end = go(api, pairs(26), out, job_timeout_s=0.25, concurrency=4)
     assert (end.exit_code, submits(api), end.stopped) == (1, 26, None)
 
 

@@ -62,6 +62,7 @@ class Twins(RuleBasedStateMachine):
         self.twins = [kind(lambda: self.now) for kind in (Sqlite, Memory)]
         self.requests = self.runs = 0
         self.seeds = 1000
+        self.prompts = dict(zip(ROWS, PROMPTS, strict=False))
         for twin in self.twins:  # each work once, so that both give it the same number
             twin.adopt([self.row(*each) for each in zip(ROWS, NAMES, PROMPTS, strict=False)])
         self.begin_run(price=None)
@@ -99,11 +100,16 @@ class Twins(RuleBasedStateMachine):
         only=st.one_of(st.none(), st.sets(st.sampled_from(ROWS))),
     )
     def adopt(self, ids, names, prompts, count, candidates, only):
-        rows = [self.row(*each) for each in zip(ids, names, prompts, strict=False)]
+        """A row that `only` leaves out asks for what it had: else the planning lets it keep that, if paid, in SQLite alone."""
+        rows = []
+        for row_id, name, prompt in list(zip(ids, names, prompts, strict=False))[:count]:
+            if only is None or row_id in only:
+                self.prompts[row_id] = prompt
+            rows.append(self.row(row_id, name, self.prompts.setdefault(row_id, prompt)))
         first = self.seeds
         for twin in self.twins:
             seeds = itertools.count(first)
-            twin.adopt(rows[:count], only, candidates, lambda seeds=seeds: next(seeds))
+            twin.adopt(rows, only, candidates, lambda seeds=seeds: next(seeds))
         self.seeds = first + 100
 
     @rule(data=st.data(), event=st.sampled_from(Event))

@@ -162,7 +162,7 @@ class Command:
     def hears(self, text: str, times: int = 1) -> bool:
         """Wait until `times` more lines contain `text`; False when the command ends first."""
         while times:
-            line = self._heard.get(timeout=60)
+            line = self._heard.get(timeout=240)
             if line is None:
                 return False
             times -= text in line
@@ -188,7 +188,7 @@ class Command:
     def end(self) -> int:
         """Wait for the end and return the exit code; negative for a signal."""
         with self._process:
-            code = self._process.wait(120)
+            code = self._process.wait(240)
         self._reader.join()
         return code
 

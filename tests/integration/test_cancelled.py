@@ -224,7 +224,7 @@ def test_an_interrupt_in_a_notebook_ends_the_run(api, tmp_path, out):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert (told.returncode, told.stdout, told.stderr) == (0, "interrupted\n", "")
     assert api.stats()["accepted"] == 4

@@ -56,7 +56,7 @@ def process(tmp_path_factory):
         "--num-acceptors", "1", "--num-workers", "1", "--data-dir", str(folder / "data"),
         "--basic-auth", f"me:{WORD}", "--plugins", "hearing.Hearing", "--log-level", "error",
     ]  # fmt: skip
-    env = os.environ | {"HEARD": str(heard), "PYTHONPATH": str(Path(__file__).parent)}
+    env = os.environ | {"HEARD": str(heard), "HOME": str(folder), "PYTHONPATH": str(Path(__file__).parent)}
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             until = time.monotonic() + 30

@@ -489,7 +489,8 @@ def edit(out, **cells):
     return (out / "decisions.csv").read_bytes()
 
 
-def test_edits_are_never_written_over(judged, command, manifest, out):
+def test_edits_are_never_written_over(judged, command, manifest, out, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "otto")  # a machine may not know its user's name
     edited = edit(judged, decision="rejected")
     notice = f"{out}/decisions.csv was edited: texbatch mark {out} takes the edits in.\n"
     for words in (

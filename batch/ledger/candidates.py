@@ -28,12 +28,21 @@ if TYPE_CHECKING:
 
 SERIES_A_PAGE = 500
 
+_TABLES = """
+CREATE TEMP TABLE asking (id TEXT, place INTEGER, work INTEGER, series INTEGER);  -- work, series: a key where there is no job
+CREATE INDEX temp.asking_series ON asking (series, work);
+CREATE INDEX temp.asking_work ON asking (work);
+CREATE INDEX temp.asking_id ON asking (id);
+CREATE TEMP TABLE pool (series INTEGER, job INTEGER, own INTEGER, rank INTEGER);
+CREATE INDEX temp.pool_series ON pool (series, rank);
+"""
+
 _ASKING = f"""
-CREATE TEMP TABLE asking AS
-SELECT s.id AS id, s.place AS place, s.work AS work, coalesce(
+INSERT INTO asking
+SELECT s.id, s.place, s.work, coalesce(
     (SELECT c.series FROM rows r JOIN candidates c ON c.row = r.row WHERE r.id = s.id AND c.job = s.work),
-    (SELECT min(series) FROM candidates WHERE job = s.work),
-    s.work) AS series
+    (SELECT min(+series) FROM candidates WHERE job = s.work),  -- not through the index of all series
+    s.work)
 FROM ({{rows}}) s
 WHERE (s.state IS NULL OR s.state NOT IN ({WITHOUT_LIST})) AND NOT s.other_query
   AND (:named OR NOT EXISTS (SELECT 1 FROM rows r JOIN temp.decided d ON d.row = r.row
@@ -41,9 +50,9 @@ WHERE (s.state IS NULL OR s.state NOT IN ({WITHOUT_LIST})) AND NOT s.other_query
 """
 
 _POOL = """
-CREATE TEMP TABLE pool AS
-SELECT p.series AS series, p.job AS job, p.own AS own,
-       row_number() OVER (PARTITION BY p.series ORDER BY p.own DESC, j.state IS 'planned', p.job) AS rank
+INSERT INTO pool
+SELECT p.series, p.job, p.own,
+       row_number() OVER (PARTITION BY p.series ORDER BY p.own DESC, j.state IS 'planned', p.job)
 FROM (SELECT DISTINCT series, work AS job, 1 AS own FROM asking
       UNION ALL
       SELECT DISTINCT c.series, c.job, 0 FROM candidates c WHERE c.series IN (SELECT series FROM asking)
@@ -76,11 +85,10 @@ def plan(
     for table in ("asking", "pool"):
         execute(f"DROP TABLE IF EXISTS temp.{table}")
     decisions.load_current(ledger)
+    for statement in _TABLES.split(";"):
+        execute(statement)
     execute(_ASKING.format(rows=rows), {"named": named})
-    execute("CREATE INDEX temp.asking_series ON asking (series, work)")
-    execute("CREATE INDEX temp.asking_work ON asking (work)")
     execute(_POOL)
-    execute("CREATE INDEX temp.pool_series ON pool (series, rank)")
     values = {"number": number, "retry": retry_failed, "again": pay_again}
     new: int = execute(
         "SELECT coalesce(sum(max(:number - members, 0)), 0) FROM "
@@ -160,12 +168,11 @@ def _planned(
     while True:
         key, text = key_and_json({**parameters, "seed": draw()}, ignore_url_query=ignore_url_query)
         made = ledger.connection.execute(
-            "INSERT INTO jobs (payload_key, parameters) VALUES (?, ?) ON CONFLICT (payload_key) DO NOTHING RETURNING job",
+            "INSERT INTO jobs (payload_key, parameters) VALUES (?, ?) ON CONFLICT (payload_key) DO NOTHING",
             (key, text),
-        ).fetchall()
-        if made:
-            job: int = made[0]["job"]
-            return job
+        )
+        if made.rowcount and made.lastrowid is not None:
+            return made.lastrowid
 
 
 def forget_wanted(ledger: Ledger) -> None:

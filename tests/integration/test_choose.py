@@ -50,11 +50,8 @@ def test_the_chosen_image_takes_the_rows_name_and_the_other_one_goes_aside(hoste
     kept = {each: data for each, data in others.items() if each != seed}
     assert aside(out) == kept | {1: first}
     row = by_id(out)["row-1"]
-    assert (row["seed"], row["output_sha256"], row["output_path"]) == (
-        str(seed),
-        sha256(other),
-        "images/row-1.webp",
-    )
+    assert (row["seed"], row["manifest_seed"], row["output_sha256"]) == (str(seed), "1", sha256(other))
+    assert row["output_path"] == "images/row-1.webp"
     assert (submits(hosted), support.summary(out)["candidates"]) == (6, {"made": 4, "failed": 0})
     with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
         assert ledger.execute("SELECT by FROM choices").fetchall() == [("anna",)]

@@ -108,6 +108,8 @@ def _read_redo(ctx: click.Context, values: dict[str, Any], file: Path | None) ->
     word = seed if seed in options.SEED_WORDS else None
     if word and source is ParameterSource.ENVIRONMENT:
         raise UsageError(f"TEXBATCH_SEED={seed}: give this on the command line only: --seed {seed}.")
+    if values["only"] and file is None and ctx.get_parameter_source("only") is ParameterSource.ENVIRONMENT:
+        raise UsageError("TEXBATCH_ONLY: name the rows to be made again on the command line only: --only ID.")
     if seed is not None and not word and file is None and source is ParameterSource.COMMANDLINE:
         raise UsageError(
             f"--seed {seed}: the rows of a folder have seeds. Give --seed {SEED_RANDOM}, {SEED_NEXT} or {SEED_KEEP}, or edit a "

@@ -353,7 +353,8 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
     if figures.get("moved"):
         counts[0] += f" ({figures['moved']} moved away)"
-    if extra := figures.get("candidates"):
+    extra = figures.get("candidates") if end.plan.candidates else None
+    if extra:
         made = counted(extra["made"], "candidate")
         counts.append(f"{made} made, {extra['failed']} failed" if extra["failed"] else f"{made} made")
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
@@ -363,6 +364,10 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
     money += f", ${resumed:.2f} saved by not sending again" if resumed else ""
     money += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {money}; {out / 'report.csv'}")
+    if extra:
+        note(
+            f"{out / 'report.html'} shows them with their seeds. Choose: texbatch mark {quote(str(out))} --choose ID=SEED"
+        )
     if end.exit_code or wrong or end.strays or figures["top_errors"]:
         from batch.output.advice import advice_on  # noqa: PLC0415  start-up time
 

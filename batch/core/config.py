@@ -372,8 +372,9 @@ class RunSettings:
 
     @property
     def pays_for_edits(self) -> bool:
-        """Whether changed rows are paid for without asking; a job file's yes to edits does not cover the changes of a redo."""
-        return self.yes or (self.yes_to_edits and not (self.redo is not None and self.redo.changes))
+        """Whether changed rows are paid for without asking; a yes to edits alone, of a job file, covers no redo."""
+        redoes = self.redo is not None and (self.redo.from_folder or self.redo.changes)
+        return self.yes or (self.yes_to_edits and not redoes)
 
 
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.IGNORECASE)

@@ -67,7 +67,7 @@ def named(names: Sequence[str], most: int = 10) -> str:
 def named_row(row: tuple[int, str], accepted: Collection[str] = ()) -> str:
     """Return a (row number, id) as a text, which says so where the id is one of those `accepted`."""
     number, row_id = row
-    return f"{row_id} (row {number}){', accepted' if row_id in accepted else ''}"
+    return f"{row_id} (row {number}{', accepted' if row_id in accepted else ''})"
 
 
 def named_rows(rows: Sequence[tuple[int, str]], accepted: Collection[str] = ()) -> str:

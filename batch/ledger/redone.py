@@ -9,7 +9,7 @@ Rule 1: a redone row that asks for the same, whatever its links are called now, 
 Rule 2: a row with an unknown id that asks for what a row asked for which is not staged takes over the work that was made
         for that one, and what was decided about it (`took_over`): it was renamed.
 Rule 3: an image that was rejected for a row is never put in the place of another one: the row keeps what it has
-        (`staged.spares`).
+        (`staged.spares`). One that still lies there, because what was asked for since failed unpaid, is the row's again.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ _REDONE = _WITH_WORK.format("rows r INDEXED BY rows_redone JOIN staged s ON s.id
 _TAKEN_OVER = _WITH_WORK.format(
     "took_over t JOIN rows r USING (row) JOIN staged s ON s.position = t.position"
 )
+_STILL_THERE = f"r.kept_job = new.job AND old.state = '{State.FAILED}' AND NOT {paid('old')}"
+"""The rejected image is in nobody's place: it never left, because what the row asked for since made nothing."""
 _REJECTED = (
     f"{_FACTS} FROM (SELECT DISTINCT row FROM decisions) d JOIN rows r USING (row) JOIN staged s ON s.id = r.id "
     "JOIN jobs new ON new.job = s.job JOIN jobs old ON old.job = r.job "
     f"WHERE new.state = '{State.SAVED}' AND r.job <> s.job AND old.state <> '{State.PLANNED}' AND "
-    f"{WAS_REJECTED.format('r', 'new')}"
+    f"{WAS_REJECTED.format('r', 'new')} AND NOT ({_STILL_THERE})"
 )
 
 _OF_A_PERSON = "SELECT row FROM rows WHERE redone UNION SELECT row FROM decisions"

@@ -6,24 +6,21 @@ at once, unless a run holds the folder, which does that at its end.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from batch.core.errors import DecisionsRefused, FolderLocked
 from batch.core.models import Problem
-from batch.ledger import choices, connection
+from batch.ledger import choices
 from batch.ledger.choices import NewChoice
 from batch.ledger.ledger import Ledger
 from batch.ledger.states import REPORTED, State
-from batch.maintenance.mark import FREE_WITHIN_S
+from batch.maintenance.mark import FREE_WITHIN_S, bring_up_to_date
 from batch.output import images
 from batch.output.chosen import apply_choices
 from batch.output.folder import OutputFolder
 from batch.output.previous import PreviousVersions
-from batch.output.reports import write_reports
-from batch.output.sheet import THUMBS_S, write_sheet
+from batch.output.reports import write_current
 from batch.planning.validate import NO_SUCH_ID
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch.ledger.choices import ChoosableRow, RowImage
-
-_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +49,7 @@ def choose(path: Path, asked: Sequence[tuple[str, int]], by: str) -> Chosen:
     Raises DecisionsRefused with every problem, then nothing was written, and FolderError.
     """
     folder = OutputFolder(path)
-    if connection.needs_upgrade(folder.ledger):
-        with folder.hold():
-            Ledger.create_or_open(folder.ledger).close()
+    bring_up_to_date(folder)
     with Ledger.append_to(folder.ledger) as ledger:
         new, unchanged = _check(ledger, folder, asked, by)
         with ledger.atomic():
@@ -67,18 +60,13 @@ def choose(path: Path, asked: Sequence[tuple[str, int]], by: str) -> Chosen:
 
 def _apply(ledger: Ledger, folder: OutputFolder) -> tuple[bool, list[str]]:
     """Apply the choices and write the reports, unless another command holds the folder; return whether, and the notes."""
-    until = time.monotonic() + FREE_WITHIN_S
-    while True:
-        try:
-            with folder.hold():
-                notes = apply_choices(ledger, folder.image_store)
-                images.check_images(ledger, folder.path)
-                write_reports(ledger, folder, partial(write_sheet, ledger, folder, thumbs_s=THUMBS_S))
-                return True, notes
-        except FolderLocked:
-            if time.monotonic() >= until:
-                return False, []
-            time.sleep(_AGAIN_S)
+    try:
+        with folder.hold(within_s=FREE_WITHIN_S):
+            notes = apply_choices(ledger, folder.image_store)
+            write_current(ledger, folder)
+            return True, notes
+    except FolderLocked:
+        return False, []
 
 
 def _check(

@@ -7,7 +7,6 @@ unless a run holds the folder, which does that at its end.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 FREE_WITHIN_S = 1.0
 """How long another command may go on to hold the folder before it is left to that to write the reports."""
-
-_AGAIN_S = 0.05
 
 
 class Named(NamedTuple):
@@ -84,15 +81,7 @@ def mark(path: Path, asked: AskedDecisions) -> Marked:
     Raises DecisionsRefused with every problem, FolderError, and FolderLocked only where an older texbatch holds the folder.
     """
     folder = OutputFolder(path)
-    until = time.monotonic() + FREE_WITHIN_S
-    while connection.needs_upgrade(folder.ledger):
-        try:
-            with folder.hold():
-                Ledger.create_or_open(folder.ledger).close()
-        except FolderLocked:  # perhaps by another command that upgrades it
-            if time.monotonic() >= until:
-                raise
-            time.sleep(_AGAIN_S)
+    bring_up_to_date(folder)
     with Ledger.append_to(folder.ledger) as ledger:
         marking = _Marking(ledger, folder, asked)
         marking.decide()
@@ -102,6 +91,13 @@ def mark(path: Path, asked: AskedDecisions) -> Marked:
             raise FolderError(f"The decisions are in the ledger. {exc}") from exc
         counts = {each: sum(new.decision == each for new in marking.new) for each in Decision}
         return Marked(counts, marking.unchanged, marking.not_applied, reports, edited)
+
+
+def bring_up_to_date(folder: OutputFolder) -> None:
+    """Give a ledger of an older texbatch today's tables; raises FolderError, and FolderLocked where a run holds the folder."""
+    if connection.needs_upgrade(folder.ledger):
+        with folder.hold(within_s=FREE_WITHIN_S):
+            Ledger.create_or_open(folder.ledger).close()
 
 
 @dataclass
@@ -143,16 +139,14 @@ class _Marking:
 
     def write_reports(self) -> tuple[bool, bool]:
         """Write the reports again unless another command holds the folder; return whether, and whether edits wait there."""
-        until = time.monotonic() + FREE_WITHIN_S
-        while not decisions.are_shown(self.ledger) or self.taken is not None:
-            try:
-                with self.folder.hold():
-                    return True, write_current(self.ledger, self.folder)
-            except FolderLocked:
-                if time.monotonic() >= until:
-                    return False, is_edited(self.ledger, self.folder)
-                time.sleep(_AGAIN_S)
-        return True, is_edited(self.ledger, self.folder)
+        if decisions.are_shown(self.ledger) and self.taken is None:
+            return True, is_edited(self.ledger, self.folder)
+        try:
+            with self.folder.hold(within_s=FREE_WITHIN_S):
+                return True, write_current(self.ledger, self.folder)
+        except FolderLocked:  # another command may have written them meanwhile
+            shown = decisions.are_shown(self.ledger) and self.taken is None
+            return shown, is_edited(self.ledger, self.folder)
 
     def _read(self, problems: list[Problem]) -> DecisionList | None:
         """Read the file of decisions, the folder's own where none is named; add what is wrong with it."""

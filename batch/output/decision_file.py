@@ -203,12 +203,18 @@ def edit_of(ledger: Ledger, line: DecisionLine, row: JudgedRow) -> Edit | str | 
 def _before(ledger: Ledger, line: DecisionLine, row: JudgedRow) -> ShownDecision | None:
     """Return what an edited line said before somebody edited it, None where nobody did: it says what held once."""
     now = row.shown
-    before: ShownDecision | None = now
-    if line.at is not None and line.at != now.at:  # the file is older than what was decided last
-        before = decisions.earlier(ledger, row.row).get(line.at, now) if line.at else ShownDecision()
+    if _says(line, now):
+        return None
+    if line.at == now.at or (line.at is None and line.sha256 is None):  # or a list that somebody wrote
+        return now
+    history = decisions.earlier(ledger, row.row)
+    if line.at in history or line.at == "":  # the file is older than what was decided last
+        before = history.get(line.at, ShownDecision())
         if not line.at and line.decision == Decision.CLEARED:
             return None  # as texbatch writes it of an image that nobody decided about
-    return None if _says(line, now) or (before and _says(line, before)) else before
+        return None if _says(line, before) else before
+    # The time is lost, or a spreadsheet wrote it otherwise: where there are several, nobody knows which it was.
+    return now if len(history) < 2 else ShownDecision()
 
 
 def _why_not(line: DecisionLine, row: JudgedRow, before: ShownDecision) -> str | None:

@@ -52,11 +52,18 @@ def is_partial(name: str) -> bool:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: int | None = None, *, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: Path,
+    mode: int | None = None,
+    *,
+    durable: bool = True,
+    may_replace: Callable[[], bool] = lambda: True,
+) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when the block ends, and is removed when the block raises.
 
     Without a `mode` the umask decides who may read it, as with any program's file. One that is not `durable` is not
-    fsynced: after a power cut it may be empty. Raises OSError.
+    fsynced: after a power cut it may be empty. `may_replace` is asked at the last moment; with False `path` stays as it is.
+    Raises OSError.
     """
     temporary = path.parent / PARTIAL.format(secrets.token_hex(8))
     # Not mkstemp: its files are their user's alone, and the umask can be read only by changing it.
@@ -70,6 +77,9 @@ def atomic_file(path: Path, mode: int | None = None, *, durable: bool = True) ->
                 os.fsync(descriptor)
             if mode is not None:
                 os.fchmod(descriptor, mode)
+        if not may_replace():
+            temporary.unlink()
+            return
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

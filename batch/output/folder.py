@@ -57,8 +57,10 @@ class OutputFolder:
         self.files = (self.ledger, self.report, self.failures, self.decisions, self.summary, self.sheet)
 
     @contextmanager
-    def hold(self, *, patient: bool = False) -> Iterator[None]:
-        """Make the folder if need be and hold it alone; `patient` waits for a command that only reports what was decided.
+    def hold(self, *, patient: bool = False, within_s: float = 0.0) -> Iterator[None]:
+        """Make the folder if need be and hold it alone, at most `within_s` seconds after another process did.
+
+        `patient` waits longer for a command that only reports what was decided.
 
         Raises FolderLocked when another process holds it or the file system cannot lock, FolderError when it cannot
         be made or written.
@@ -69,7 +71,7 @@ class OutputFolder:
         except OSError as exc:
             raise FolderError(f"{self.path}: cannot be used as output folder ({exc.strerror}).") from exc
         try:
-            self._lock(descriptor, REPORTING_S if patient else 0.0)
+            self._lock(descriptor, REPORTING_S if patient else 0.0, within_s)
             if not os.access(self.path, os.W_OK):
                 remedy = (
                     "Make it writable" if self.ledger.exists() else "Give another --out, or make it writable"
@@ -130,9 +132,9 @@ class OutputFolder:
                 raise FolderFailed(f"{reason} Make room, then run again.") from exc
             raise FolderError(f"{reason} Make it writable for this user, then run again.") from exc
 
-    def _lock(self, descriptor: int, patience_s: float) -> None:
+    def _lock(self, descriptor: int, patience_s: float, within_s: float) -> None:
         """Lock the folder; raises FolderLocked. Tried twice: another process may just be asking whether it is held."""
-        until = monotonic() + patience_s
+        began = monotonic()
         for number in count():
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +144,8 @@ class OutputFolder:
                         f"{self.path}: this file system cannot lock ({exc.strerror}). Use a local disk for --out: move the "
                         "folder there as a whole."
                     ) from exc
-                if number and not (monotonic() < until and self._is_reporting()):
+                waited_s = monotonic() - began
+                if number and waited_s >= within_s and not (waited_s < patience_s and self._is_reporting()):
                     raise FolderLocked(
                         f"{self.path}: {self._holder()} holds this folder. Wait for it to end, then run again."
                     ) from exc

@@ -31,7 +31,7 @@ from batch.core.errors import FolderError
 from batch.core.parameters import PARAMETERS
 from batch.core.units import MICRO, iso
 from batch.ledger import decisions, runs, totals
-from batch.output.decision_file import COLUMNS, SHOWN_COLUMNS, is_edited, write_decisions
+from batch.output.decision_file import COLUMNS, SHOWN_COLUMNS, hash_of, is_edited, write_decisions
 from batch.output.files import IMAGES, atomic_file, atomic_write
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
     Raises FolderError when the disk refuses, leaving the old files.
     """
     columns = report_columns(ledger)
+    seen = hash_of(folder.decisions)
     edited, decided = is_edited(ledger, folder), decisions.last(ledger)
     rows = totals.report_rows(ledger)
     try:
@@ -124,7 +125,12 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
             failures = stack.enter_context(atomic_file(folder.failures, 0o600))
             listed, digest = None, hashlib.sha256()
             if ledger.writable and not edited:
-                listed = stack.enter_context(atomic_file(folder.decisions, 0o600))
+                listed = stack.enter_context(
+                    # a person may save it at any moment
+                    atomic_file(
+                        folder.decisions, 0o600, may_replace=lambda: hash_of(folder.decisions) == seen
+                    )
+                )
                 listed.write(csv_lines([COLUMNS]))
                 digest.update(csv_lines([COLUMNS]))
             header = csv_lines([[escape_formula(name) for name in columns.names]])
@@ -154,7 +160,7 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
     if ledger.writable and decided:
         with ledger.atomic():
             decisions.note_shown(ledger, decided)
-    return edited
+    return is_edited(ledger, folder)
 
 
 def read_report(place: Path | str) -> pd.DataFrame:

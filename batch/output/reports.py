@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batch.core.errors import FolderLocked, LedgerLost
@@ -19,7 +20,7 @@ from batch.output.chosen import apply_choices
 from batch.output.decision_file import is_edited
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
-from batch.output.sheet import write_sheet
+from batch.output.sheet import THUMBS_STOPPED_S, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,9 +80,9 @@ def write_reports(
 
 
 def write_current(ledger: Ledger, folder: OutputFolder) -> bool:
-    """Check the images and write the reports, as `write_reports` does."""
+    """Check the images, then write the reports, as `write_reports` does, and the contact sheet; somebody waits for it."""
     check_images(ledger, folder.path)
-    return write_reports(ledger, folder)
+    return write_reports(ledger, folder, partial(write_sheet, ledger, folder, thumbs_s=THUMBS_STOPPED_S))
 
 
 @contextmanager

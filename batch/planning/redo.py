@@ -64,7 +64,7 @@ class FolderRows:
         self._redo = redo
         self._only = frozenset(only)
         self._statuses = frozenset(redo.statuses or (() if only or redo.rejected else report.FAILURES))
-        self._rejected = decisions.rows_with(ledger, Decision.REJECTED)
+        self._rejected = decisions.rows_with(ledger, Decision.REJECTED, failed=True)
         self._accepted = decisions.rows_with(ledger, Decision.ACCEPTED)
         self.accepted: list[tuple[int, str]] = []
         self._report = report.report_columns(ledger)

@@ -433,6 +433,23 @@ def test_a_report_that_is_older_than_a_decision_is_a_conflict_too(done, command,
     assert "row-0 (line 2): otto has rejected it since" in why
 
 
+@pytest.mark.parametrize("lost", ["reformatted", "no column"])
+def test_a_line_that_may_be_older_than_a_decision_is_named(judged, command, tmp_path, lost):
+    mine = tmp_path / "mine.csv"
+    shutil.copy(judged / "decisions.csv", mine)
+    command("mark", judged, "--accept", "row-1", "--as", "otto")
+
+    def lose(line):
+        line["decided_at"] = "27.11.2026 17:00"
+        return line if lost == "reformatted" else {name: line[name] for name in line if name != "decided_at"}
+
+    rewrite(mine, lambda line: lose(line) | ({"decision": "rejected"} if line["id"] == "row-0" else {}))
+    code, told, why = command("mark", judged, mine, "--as", "eva")
+    assert (code, told) == (1, "0 accepted, 1 rejected, 1 line not applied\n")
+    assert why.startswith("not applied: row-1 (line 3): otto has accepted it since (20")
+    assert [said[0] for said in decided(judged).values()] == ["rejected", "accepted"]
+
+
 def test_who_decided_is_the_cell_where_that_was_edited(judged, command, monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "otto")
     rewrite(
@@ -509,6 +526,23 @@ def test_edits_are_never_written_over(judged, command, manifest, out, monkeypatc
     code, told, said = command("mark", out, "--as", "otto")
     assert (code, told, said) == (0, "0 accepted, 1 rejected, 1 unchanged\n", "")
     assert [line["id"] for line in table(out / "decisions.csv")] == ["row-0", "row-1", "row-3"]
+
+
+def test_edits_that_are_saved_while_the_reports_are_written_are_not_written_over(
+    judged, command, monkeypatch
+):
+    edited = []
+    note_file = decisions.note_file
+
+    def saved_at_the_last_moment(*args):
+        note_file(*args)
+        if not edited:
+            edited.append(edit(judged, decision="rejected"))
+
+    monkeypatch.setattr(decisions, "note_file", saved_at_the_last_moment)
+    _, _, said = command("report", judged)
+    assert said == f"{judged}/decisions.csv was edited: texbatch mark {judged} takes the edits in.\n"
+    assert (judged / "decisions.csv").read_bytes() == edited[0]
 
 
 def test_edits_that_say_what_holds_are_written_over(judged, command):

@@ -551,7 +551,7 @@ def test_an_accepted_row_is_made_again_only_when_it_is_named(hosted, command, pa
     code, _, told = command("retry", out, "--only", "row-1")
     assert (code, submits(hosted)) == (2, 5)
     assert (
-        "1 row was paid for before and has changed since: row-1 (row 3), accepted. Sending it costs money again"
+        "1 row was paid for before and has changed since: row-1 (row 3, accepted). Sending it costs money again"
         in told
     )
     assert command("retry", out, "--only", "row-1", "--yes")[0] == 0
@@ -566,9 +566,9 @@ def test_an_accepted_row_that_is_edited_is_asked_for_and_says_so(hosted, command
     code, _, told = command("run", pairs(edited), "--out", out)
     assert (code, submits(hosted)) == (2, 2)
     assert (
-        "2 rows were paid for before and have changed since: row-0 (row 2), row-1 (row 3), accepted." in told
+        "2 rows were paid for before and have changed since: row-0 (row 2), row-1 (row 3, accepted)." in told
     )
-    assert "changed: row-1 (row 3), accepted" in command("plan", pairs(edited), "--out", out)[2]
+    assert "changed: row-1 (row 3, accepted)" in command("plan", pairs(edited), "--out", out)[2]
 
 
 @pytest.mark.quick(2)
@@ -635,6 +635,24 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
     assert command("retry", out, "--rejected", "--prompt-append", "glossy", "--yes")[0] == 1
     assert command("run", manifest, "--out", out)[0] == 1
     assert (statuses(out), support.ids(support.table(out / "failures.csv"))) == ({"failed": 1}, ["row-0"])
+    hosted.settings(blocked_words=[])
+    assert command("retry", out, "--rejected")[0] == 0
+    assert (statuses(out), by_id(out)["row-0"]["prompt"].endswith("glossy")) == ({"saved": 1}, True)
+
+
+def test_a_rejected_image_that_never_left_is_the_rows_again(hosted, command, pairs, out):
+    """What was asked for since made nothing, and the manifest asks for the image that lies there."""
+    manifest = pairs(1)
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert command("mark", out, "--reject", "row-0", "--reason", "shape")[0] == 0
+    hosted.settings(blocked_words=["glossy"])
+    edited = pairs([rows(1)[0] | {"prompt": "glossy"}])
+    assert command("run", edited, "--out", out, "--yes")[0] == 1
+    code, _, told = command("run", pairs(1), "--out", out)
+    assert (code, statuses(out), decisions(out)) == (0, {"saved": 1}, {"row-0": ["rejected"]})
+    assert "rejected" not in told
+    assert command("retry", out, "--rejected", "--yes")[0] == 0
+    assert (by_id(out)["row-0"]["seed"] != "0", submits(hosted)) == (True, 3)
 
 
 def test_restore_leaves_rejected_images_where_they_are_unless_named(hosted, command, pairs, out):
@@ -861,6 +879,22 @@ def test_a_variable_never_asks_for_a_redo(hosted, command, pairs, out, monkeypat
     monkeypatch.setenv("TEXBATCH_SEED", "7")
     assert command("retry", out)[0] == 0
     assert (seeds(out), submits(hosted)) == ({"row-0": 0}, 1)
+
+
+@pytest.mark.parametrize("words", [("--only", "row-0"), ("--rejected",), ("--status", "saved")])
+def test_a_variable_never_pays_for_a_redo(hosted, command, pairs, out, monkeypatch, words):
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    assert command("mark", out, "--reject", "row-0")[0] == 0
+    monkeypatch.setenv("TEXBATCH_YES", "1")
+    code, _, told = command("retry", out, *words)
+    assert (code, "Add --yes to do it." in told, submits(hosted)) == (2, True, 1)
+
+
+def test_a_variable_names_no_row_for_a_redo(hosted, command, pairs, out, monkeypatch):
+    assert command("run", pairs(1), "--out", out)[0] == 0
+    monkeypatch.setenv("TEXBATCH_ONLY", "row-0")
+    code, _, told = command("retry", out, "--yes")
+    assert (code, "TEXBATCH_ONLY: name the rows" in told, submits(hosted)) == (2, True, 1)
 
 
 def test_a_redo_without_its_folder_is_refused(api, pairs, out):

@@ -353,8 +353,8 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
               if figures[name] or name in {"saved", "failed"}]  # fmt: skip
     if figures.get("moved"):
         counts[0] += f" ({figures['moved']} moved away)"
-    extra = figures.get("candidates") if end.plan.candidates else None
-    if extra:
+    extra = figures.get("candidates")  # the folder's
+    if extra and end.plan.candidates:
         made = counted(extra["made"], "candidate")
         counts.append(f"{made} made, {extra['failed']} failed" if extra["failed"] else f"{made} made")
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]

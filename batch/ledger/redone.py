@@ -23,6 +23,7 @@ from batch.core.models import key_and_json, payload_key
 from batch.core.parameters import RANDOM_SEED, URL_PARAMETERS
 from batch.ledger import integrity
 from batch.ledger.decisions import WAS_REJECTED
+from batch.ledger.meta import Meta
 from batch.ledger.states import State, paid
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ _REJECTED = (
     f"{WAS_REJECTED.format('r', 'new')} AND NOT ({_STILL_THERE})"
 )
 
+_OF_EARLIER_VERSION = (
+    f"{_FACTS} FROM rows r JOIN staged s ON s.id = r.id JOIN jobs new ON new.job = s.job JOIN jobs old ON old.job = r.job "
+    "WHERE r.manifest_seed IS NULL AND r.position IS NOT NULL AND r.asked_key <> s.asked_key "
+    f"AND r.job <> s.job AND old.state = '{State.SAVED}' AND new.state IN ('{State.SAVED}', '{State.FAILED}', '{State.EXPIRED}') "
+    f"AND NOT EXISTS (SELECT 1 FROM meta WHERE name = '{Meta.FINGERPRINT}')"
+)
+"""An earlier version did not note what a redo changed. That its last command was one is known: only then it forgot the
+manifest's fingerprint. A row that would go back to earlier work was redone by it, then."""
+
 _OF_A_PERSON = "SELECT row FROM rows WHERE redone UNION SELECT row FROM decisions"
 """Rows with something that a person made or said."""
 
@@ -92,6 +102,8 @@ def keep_work(connection: sqlite3.Connection, naming: Naming, *, merge: bool) ->
     """
     keeper = _Keeper(connection, naming)
     if not merge:
+        for entry in connection.execute(_OF_EARLIER_VERSION).fetchall():
+            keeper.keep(entry, entry["wants"], same_output=keeper.is_named_alike(entry))
         keeper.keep_redone(_REDONE)
         if _take_over(connection, naming):
             keeper.keep_redone(_TAKEN_OVER, renamed=True)
@@ -204,7 +216,7 @@ class _Keeper:
                 continue
             if entry["fallback"] is not None and entry["fallback"] == entry["wanted_job"]:
                 continue  # what it has is what the manifest asks for
-            same_output = not renamed and self._is_named_alike(entry)
+            same_output = not renamed and self.is_named_alike(entry)
             self.keep(entry, entry["asked_key"], same_output=same_output, fallback=entry["fallback"])
 
     def keep(
@@ -249,7 +261,7 @@ class _Keeper:
         now = name_now(self._connection, entry["id"], entry["asked_key"], ignore_url_query=ignores)
         return now is not None and now == entry["wants"]
 
-    def _is_named_alike(self, entry: sqlite3.Row) -> bool:
+    def is_named_alike(self, entry: sqlite3.Row) -> bool:
         """Return whether the row's image still has the name that the redo gave it: nothing that a name is made of differs."""
         cells = entry["wanted_cells"]
         return self._naming.same_template and (

@@ -640,6 +640,26 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
     assert (statuses(out), by_id(out)["row-0"]["prompt"].endswith("glossy")) == ({"saved": 1}, True)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_an_earlier_version_redid_last_stays_too(hosted, command, pairs, out, again):
+    """It noted the redo's work as what the row asks for, and forgot the manifest's fingerprint."""
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert command("retry", out, "--only", "row-1", "--yes")[0] == 0
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE rows SET redone=0, manifest_seed=NULL, asked_key=(SELECT payload_key FROM jobs j WHERE j.job=rows.job)"
+        )
+    if again:
+        assert command("retry", out, "--only", "row-1", "--yes")[0] == 0
+    redone = picture(out)
+    for _ in range(2):
+        code, _, told = command("run", manifest, "--out", out)
+        assert (code, picture(out), submits(hosted)) == (0, redone, 4 if again else 3)
+        assert "1 row keeps what was made for it" in told
+    assert by_id(out)["row-1"]["manifest_seed"] == "1"
+
+
 def test_a_rejected_image_that_never_left_is_the_rows_again(hosted, command, pairs, out):
     """What was asked for since made nothing, and the manifest asks for the image that lies there."""
     manifest = pairs(1)

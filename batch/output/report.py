@@ -160,7 +160,7 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
     if ledger.writable and decided:
         with ledger.atomic():
             decisions.note_shown(ledger, decided)
-    return is_edited(ledger, folder)
+    return edited or (listed is not None and hash_of(folder.decisions) != digest.hexdigest())
 
 
 def read_report(place: Path | str) -> pd.DataFrame:

@@ -136,7 +136,13 @@ def test_under_another_name_it_is_found(command, made, out):
     assert image(out) == other
 
 
-def test_while_a_run_holds_the_folder_it_waits_for_the_end(hosted, command, made, out):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Wait for no other command."""
+    monkeypatch.setattr("batch.maintenance.choose.FREE_WITHIN_S", 0.0)
+
+
+def test_while_a_run_holds_the_folder_it_waits_for_the_end(hosted, command, made, out, impatient):
     manifest, others = made
     first, (seed, other) = image(out), min(others.items())
     folder = OutputFolder(out)
@@ -149,7 +155,7 @@ def test_while_a_run_holds_the_folder_it_waits_for_the_end(hosted, command, made
     assert (image(out), by_id(out)["row-1"]["seed"], submits(hosted)) == (other, str(seed), 6)
 
 
-def test_a_choice_is_void_when_the_row_has_other_work_by_then(hosted, pairs, command, made, out):
+def test_a_choice_is_void_when_the_row_has_other_work_by_then(hosted, pairs, command, made, out, impatient):
     """Somebody chooses while a run that has an edited row is about to adopt it."""
     _, others = made
     seed = min(others)

@@ -712,7 +712,7 @@ def test_nobody_vouches_for_what_another_wrote(done):
     assert not clean
 
 
-def test_an_older_ledger_is_brought_up_to_date_by_who_holds_the_folder(done, command):
+def test_an_older_ledger_is_brought_up_to_date_by_who_holds_the_folder(done, command, impatient):
     support.made_by(done, 8)
     folder = OutputFolder(done)
     with folder.hold():

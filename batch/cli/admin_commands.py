@@ -113,7 +113,8 @@ def resolve(
             if reason:
                 console.note(f"Not all could be settled: {reason}.")
         jobs = resolution.chosen(ids, every=every) if resubmit or abandon else []
-        jobs = [job for job in jobs if not attached.keys() & set(job.ids)]
+        given = resolution.chosen(list(attached), every=False)
+        jobs = [job for job in jobs if job not in given]
         if resubmit and jobs and not yes and not console.confirm_resubmit(jobs):
             raise UsageError(
                 f"--resubmit may pay for {counted(len(jobs), 'job')} a second time. Add --yes to do it."

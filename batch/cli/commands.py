@@ -26,6 +26,7 @@ from batch.core.log_event import ERROR, WARNING
 
 if TYPE_CHECKING:
     from batch.core.config import RunSettings
+    from batch.ledger.staging import Plan
 
 AFTER_REDO = "What was made for these rows stays theirs in every later run of their manifest. Edit a row there to change it."
 
@@ -170,9 +171,21 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
     if merge:
         next_step = f"texbatch retry {quote(str(settings.out))} --status pending"
     console.finished(log, end, Path(settings.out), next_step)
-    if merge and (end.plan.changed or (settings.redo is not None and settings.redo.changes)):
+    if merge and _made_for_the_manifest(end.plan, settings):
         info(AFTER_REDO)
     return end.exit_code
+
+
+def _made_for_the_manifest(plan: Plan, settings: RunSettings) -> bool:
+    """Return whether a run made anything that later runs of the manifest leave to its rows."""
+    from batch.ledger import redone  # noqa: PLC0415  start-up time
+    from batch.ledger.ledger import Ledger  # noqa: PLC0415
+    from batch.output.folder import OutputFolder  # noqa: PLC0415
+
+    if not (plan.changed or (settings.redo is not None and settings.redo.changes)):
+        return False
+    with Ledger.read(OutputFolder(settings.out).ledger) as ledger:
+        return redone.any_made(ledger)
 
 
 @texbatch.command(

@@ -17,7 +17,7 @@ import click
 
 from batch.cli.log import info, problems, to_json
 from batch.core.config import Rate
-from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT
+from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT, UsageError
 from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
 from batch.core.units import MICRO, counted, format_span, format_usd, iso, named, named_row
 from batch.core.visible import visible
@@ -176,7 +176,7 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
     click.echo(f"{counted(plan.rows, 'row')}:")
     for name, rows, cost, meaning in (
         ("new", plan.new, plan.cost_of("new"), "to pay"),
-        ("changed", len(plan.changed), plan.cost_of("changed"), "to pay again"),
+        (_paid_otherwise(plan), len(plan.changed), plan.cost_of("changed"), "to pay again"),
         *((("candidates", plan.candidates, plan.candidates_cost, "more seeds a row"),) if plan.candidates else ()),
         ("paid before", len(plan.again), plan.again_cost, "the same work, paid again only with --yes on the command line"),
         ("done", plan.done, plan.cost_of("done"), "paid, not sent again"),
@@ -228,8 +228,13 @@ def unknown(jobs: Sequence[UnknownJob]) -> None:
 
 
 def changed(plan: Plan) -> None:
-    """List rows that were paid for and have changed since."""
-    listed("changed", [named_row(row, plan.accepted) for row in plan.changed])
+    """List rows that were paid for and have changed since, or would be made again."""
+    listed(_paid_otherwise(plan), [named_row(row, plan.accepted) for row in plan.changed])
+
+
+def _paid_otherwise(plan: Plan) -> str:
+    """Return what is said of the rows of a plan that were paid for with other work."""
+    return "made again" if plan.redo else "changed"
 
 
 def again(plan: Plan) -> None:
@@ -261,14 +266,16 @@ def confirm_resubmit(jobs: Sequence[UnknownJob]) -> bool:
 
 
 def confirm(plan: Plan) -> bool:
-    """Ask on a terminal whether changed rows may be paid for again; without one the answer is no."""
+    """Ask on a terminal whether changed rows may be paid for again; without one the answer is no.
+
+    Raises UsageError when a person says no.
+    """
     if has_terminal():
         changed(plan)
     cost = plan.cost_of("changed")
     price = "" if cost is None else f", about {money(cost, simulated=False)}"
-    return ask(
-        f"{counted(len(plan.changed), 'row')} changed since they were paid for. Pay for them again{price}?"
-    )
+    what = "would be made again as other work" if plan.redo else "changed since they were paid for"
+    return _agreed(f"{counted(len(plan.changed), 'row')} {what}. Pay for them again{price}?")
 
 
 def confirm_again(plan: Plan) -> bool:
@@ -281,10 +288,13 @@ def confirm_again(plan: Plan) -> bool:
 
 
 def confirm_candidates(plan: Plan) -> bool:
-    """Ask on a terminal whether further images of rows may be paid for; without one the answer is no."""
+    """Ask on a terminal whether further images of rows may be paid for; without one the answer is no.
+
+    Raises UsageError when a person says no.
+    """
     cost = plan.candidates_cost
     price = "" if cost is None else f", about {money(cost, simulated=False)}"
-    return ask(f"{counted(plan.candidates, 'further image')}, more seeds a row. Pay for them{price}?")
+    return _agreed(f"{counted(plan.candidates, 'further image')}, more seeds a row. Pay for them{price}?")
 
 
 def confirm_remake(gone: Sequence[MissingImage]) -> bool:
@@ -310,6 +320,13 @@ def has_terminal() -> bool:
 def ask(question: str) -> bool:
     """Ask on a terminal; without one the answer is no."""
     return has_terminal() and click.confirm(question, default=False, err=True)
+
+
+def _agreed(question: str) -> bool:
+    """Ask what a run needs a yes for; a person who says no needs no advice how to say yes: raises UsageError then."""
+    if has_terminal() and not ask(question):
+        raise UsageError("Nothing was sent.")
+    return has_terminal()
 
 
 def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
@@ -356,7 +373,8 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
     extra = figures.get("candidates")  # the folder's
     if extra and end.plan.candidates:
         made = counted(extra["made"], "candidate")
-        counts.append(f"{made} made, {extra['failed']} failed" if extra["failed"] else f"{made} made")
+        others = [f"{extra[what]} {what}" for what in ("failed", "unknown") if extra.get(what)]
+        counts.append(", ".join((f"{made} made", *others)))
     risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
     money = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
     if "cost_per_accepted_usd" in figures:
@@ -414,8 +432,10 @@ def restored(log: Log, end: Restored, folder: Path) -> None:
     name = quote(str(folder))
     if end.summary["pending"]:
         error(f"Some rows are still running or to be fetched: texbatch retry {name} --status pending.")
-    if end.summary["unknown"]:
-        error(f"Some rows may have been accepted although no answer came: see texbatch resolve {name}.")
+    if end.summary["unknown"] or end.summary.get("candidates", {}).get("unknown"):
+        error(
+            f"Some rows or candidates may have been accepted although no answer came: see texbatch resolve {name}."
+        )
     if log.quiet and not end.exit_code:
         return
     sources = {

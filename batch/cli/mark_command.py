@@ -45,10 +45,22 @@ def _ids(text: str) -> tuple[str, ...]:
             f"{path}: cannot be read ({reason}). After @ give a file with one id a line; put an id that starts "
             "with @ in double quotes."
         ) from exc
-    found = tuple(line.strip() for line in lines if line.strip())
+    found = tuple(_unquoted(line) for line in lines if line.strip())
     if not found:
         raise UsageError(f"{path}: contains no id. Write one a line.")
     return found
+
+
+def _unquoted(text: str) -> str:
+    """Return an id without the quotes that --only needs around one with a comma; any other text but for its blanks."""
+    text = text.strip()
+    if text.startswith('"') and text.endswith('"'):
+        try:
+            ids: tuple[str, ...] = IDS.parse(text)
+        except UsageError:
+            return text  # a quote of the id itself
+        return ids[0] if len(ids) == 1 else text
+    return text
 
 
 _MARKED = Value("id,…", _ids)
@@ -59,7 +71,7 @@ def _choice(text: str) -> tuple[str, int]:
     row_id, _, seed = (part.strip() for part in text.rpartition("="))
     if not row_id or not seed.isdecimal():
         raise UsageError(f"{text!r}: write it as ID=SEED, like chair-oak=7.")
-    return row_id, int(seed)
+    return _unquoted(row_id), int(seed)
 
 
 _CHOICE = Value("id=seed", _choice)

@@ -397,9 +397,12 @@ def _suspected(jobs: int) -> str:
 
 def _changed(plan: Plan) -> str:
     one = len(plan.changed) == 1
+    what = f"{'has' if one else 'have'} changed since"
+    if plan.redo:
+        what = "would be made again as other work"
     return (
-        f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {'has' if one else 'have'} "
-        f"changed since: {named_rows(plan.changed, plan.accepted)}. "
+        f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {what}: "
+        f"{named_rows(plan.changed, plan.accepted)}. "
         f"Sending {'it' if one else 'them'} costs money again, {_price(plan.jobs['changed'], plan.price)}. Add --yes to do it."
     )
 

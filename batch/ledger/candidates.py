@@ -12,7 +12,7 @@ Rule 3: a row whose own work failed, or may be at the service without an answer,
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch.core.models import key_and_json
 from batch.core.parameters import MAX_SEED
@@ -191,15 +191,24 @@ def end_counts(ledger: Ledger) -> dict[str, int]:
     return dict(counts)
 
 
-def made_and_failed(ledger: Ledger) -> tuple[int, int]:
-    """Count the folder's candidates beside each row's own image: saved ones, and those that failed or expired."""
-    made, failed = ledger.connection.execute(
-        "SELECT count(*) FILTER (WHERE state = 'saved'), count(*) FILTER (WHERE state IN ('failed', 'expired')) "
+class CandidateCounts(NamedTuple):
+    """A folder's candidates beside each row's own image: saved ones, those that failed or expired, and unknown ones."""
+
+    made: int
+    failed: int
+    unknown: int
+
+
+def counts(ledger: Ledger) -> CandidateCounts:
+    """Count the folder's candidates."""
+    found = ledger.connection.execute(
+        "SELECT count(*) FILTER (WHERE state = 'saved'), count(*) FILTER (WHERE state IN ('failed', 'expired')), "
+        "count(*) FILTER (WHERE state = 'unknown') "
         "FROM (SELECT DISTINCT j.job, j.state FROM candidates c JOIN jobs j ON j.job = c.job JOIN rows r ON r.row = c.row "
         f"WHERE r.position IS NOT NULL AND c.job <> r.job AND {PRESENT} "
         "AND NOT EXISTS (SELECT 1 FROM rows o WHERE o.job = c.job AND o.position IS NOT NULL))"
     ).fetchone()
-    return made, failed
+    return CandidateCounts(*found)
 
 
 def suspects(ledger: Ledger, last_job: int, last_event: int) -> list[Any]:

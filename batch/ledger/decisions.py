@@ -169,6 +169,15 @@ def judged_rows(ledger: Ledger, ids: Sequence[str]) -> dict[str, JudgedRow]:
     }
 
 
+def ids_with(ledger: Ledger, sha256: str) -> list[str]:
+    """Return the ids of the manifest's rows that have this image now, as far as the images were checked."""
+    found = ledger.connection.execute(
+        f"SELECT r.id FROM {_ROWS} WHERE r.position IS NOT NULL AND {IMAGE} = ? ORDER BY r.position",
+        (sha256,),
+    )
+    return [line["id"] for line in found]
+
+
 def undecided(ledger: Ledger, except_for: Iterable[str]) -> list[str]:
     """Return the ids of the manifest's rows whose present image nobody accepted or rejected, but for these.
 

@@ -119,6 +119,15 @@ def any_made_nothing(ledger: Ledger) -> bool:
     return ledger.connection.execute(failed).fetchone() is not None
 
 
+def any_made(ledger: Ledger) -> bool:
+    """Return whether the last run saved the image of a row that has other work than its row of the manifest asks for."""
+    made = (
+        "SELECT 1 FROM rows r INDEXED BY rows_redone JOIN jobs j ON j.job = r.job WHERE r.redone AND j.state = 'saved' "
+        "AND j.run_id = (SELECT run_id FROM runs ORDER BY run DESC LIMIT 1) LIMIT 1"
+    )
+    return ledger.connection.execute(made).fetchone() is not None
+
+
 def name_now(
     connection: sqlite3.Connection, row_id: str, asked_key: str, *, ignore_url_query: bool
 ) -> str | None:

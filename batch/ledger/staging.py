@@ -105,7 +105,7 @@ class Differences(NamedTuple):
     """How staged rows differ from the manifest adopted last.
 
     `rereads` are (row number, id) of rows that stay as an earlier version read them and were not listed yet; `gone` of the
-    `whole` rows of that manifest are not staged. `renamed` are (id, earlier id) of rows that take over what was made for
+    `whole` rows of that manifest are not staged, under any id. `renamed` are (id, earlier id) of rows that take over what was made for
     and decided about another; `spared` are (row number, id) of rows whose work was rejected, which keep what they have.
     """
 
@@ -426,8 +426,8 @@ class Stage:
         gone, whole = 0, 0
         if not self._merge:
             gone, whole = self._connection.execute(
-                "SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id)), count(*) "
-                "FROM rows r WHERE r.position IS NOT NULL"
+                "SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id) "
+                "AND r.row NOT IN (SELECT row FROM took_over)), count(*) FROM rows r WHERE r.position IS NOT NULL"
             ).fetchone()
         return Differences(
             [(row["number"], row["id"]) for row in rereads],
@@ -592,7 +592,8 @@ class Plan:
     row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is the last
     price a job of this folder cost, in micro-dollars, None when none is known. `candidates` of the jobs in `to_send` are
     further images of rows, which were asked for. `kept` are the ids of rows that keep what a person had made for them,
-    `accepted` those of changed rows whose image was accepted.
+    `accepted` those of changed rows whose image was accepted. `redo`: a person asked to have rows made again, so that what
+    was paid for before is `changed` by that and not by an edit.
     """
 
     rows: int
@@ -610,6 +611,7 @@ class Plan:
     candidates: int = 0
     kept: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
+    redo: bool = False
 
     def cost_of(self, kind: str) -> int | None:
         """Return the micro-dollars that the jobs of one kind of row cost, or None when no price is known."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batch.core.parameters import Scalar
+    from batch.ledger.candidates import CandidateCounts
     from batch.ledger.decisions import ShownDecision
     from batch.ledger.ledger import Ledger
 
@@ -63,8 +64,7 @@ class FolderTotals:
 
     `at_risk` is what perhaps paid or paid work without an image on disk may have cost, None when no price is known.
     `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked; `accepted`
-    and `rejected` those that people decided about. `made` and `not_made` count further images of rows (candidates): saved
-    ones, and those that failed or expired.
+    and `rejected` those that people decided about. `candidates` counts further images of rows.
     """
 
     rows: int
@@ -75,8 +75,7 @@ class FolderTotals:
     errors: tuple[tuple[str, int, str], ...]
     moved: int
     changed: int
-    made: int
-    not_made: int
+    candidates: CandidateCounts
     accepted: int
     rejected: int
 
@@ -129,11 +128,12 @@ class Stray:
 class UnknownJob:
     """A job that may have been accepted: the ids of its rows, when it was sent (epoch seconds), micro-dollars at risk.
 
-    A candidate is called after its rows and its seed (`seed_name`), as if these were ids.
+    A candidate is called after its rows and its seed (`seed_name`), as if these were ids; `candidate_of` are their ids.
     """
 
     job: int
     ids: tuple[str, ...]
+    candidate_of: tuple[str, ...]
     submitted_at: float | None
     at_risk: int | None
     why: str
@@ -146,19 +146,23 @@ def unknown_jobs(ledger: Ledger) -> list[UnknownJob]:
         f"SELECT job, submitted_at, estimate, error FROM jobs WHERE {OPEN} AND state=? ORDER BY submitted_at",
         (State.UNKNOWN,),
     ).fetchall()
-    own = "SELECT id FROM rows WHERE job=? ORDER BY position"
+    query = "SELECT id FROM rows WHERE job=? ORDER BY position"
     of = rows_of(ledger.connection, [job["job"] for job in jobs])
-    return [
-        UnknownJob(
-            job["job"],
-            tuple(row["id"] for row in ledger.connection.execute(own, (job["job"],)))
-            or tuple(seed_name(row["id"], row["seed"]) for row in of.get(job["job"], ())),
-            job["submitted_at"],
-            job["estimate"] if job["estimate"] is not None else known,
-            job["error"] or "",
+    found = []
+    for job in jobs:
+        own = tuple(row["id"] for row in ledger.connection.execute(query, (job["job"],)))
+        rows = () if own else of.get(job["job"], ())
+        found.append(
+            UnknownJob(
+                job["job"],
+                own or tuple(seed_name(row["id"], row["seed"]) for row in rows),
+                tuple(row["id"] for row in rows),
+                job["submitted_at"],
+                job["estimate"] if job["estimate"] is not None else known,
+                job["error"] or "",
+            )
         )
-        for job in jobs
-    ]
+    return found
 
 
 def strays(ledger: Ledger) -> tuple[Stray, ...]:
@@ -247,7 +251,6 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
         (TOP_ERRORS,),
     )
-    made, not_made = candidates.made_and_failed(ledger)
     return FolderTotals(
         rows=sum(counts.values()),
         statuses=counts,
@@ -257,8 +260,7 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
         moved=away.get("moved", 0),
         changed=away.get("changed", 0),
-        made=made,
-        not_made=not_made,
+        candidates=candidates.counts(ledger),
         accepted=decided.get(decisions.Decision.ACCEPTED, 0),
         rejected=decided.get(decisions.Decision.REJECTED, 0),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batch.core.errors import DecisionsRefused, FolderLocked
 from batch.core.models import Problem
+from batch.core.units import counted
 from batch.ledger import choices
 from batch.ledger.choices import NewChoice
 from batch.ledger.ledger import Ledger
@@ -21,10 +22,9 @@ from batch.output.chosen import apply_choices
 from batch.output.folder import OutputFolder
 from batch.output.previous import PreviousVersions
 from batch.output.reports import write_current
-from batch.planning.validate import NO_SUCH_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from batch.ledger.choices import ChoosableRow, RowImage
@@ -51,11 +51,11 @@ def choose(path: Path, asked: Sequence[tuple[str, int]], by: str) -> Chosen:
     folder = OutputFolder(path)
     bring_up_to_date(folder)
     with Ledger.append_to(folder.ledger) as ledger:
-        new, unchanged = _check(ledger, folder, asked, by)
+        new, kept = _check(ledger, folder, asked, by)
         with ledger.atomic():
             choices.append(ledger, new)
         applied, notes = _apply(ledger, folder)
-        return Chosen(len(new), unchanged, applied, notes)
+        return Chosen(len(new), len(kept), applied, [*notes, *_of_same_seed(kept)])
 
 
 def _apply(ledger: Ledger, folder: OutputFolder) -> tuple[bool, list[str]]:
@@ -71,11 +71,11 @@ def _apply(ledger: Ledger, folder: OutputFolder) -> tuple[bool, list[str]]:
 
 def _check(
     ledger: Ledger, folder: OutputFolder, asked: Sequence[tuple[str, int]], by: str
-) -> tuple[list[NewChoice], int]:
-    """Return the choices to append, and how many rows have that image already; raises DecisionsRefused."""
+) -> tuple[list[NewChoice], list[tuple[ChoosableRow, RowImage]]]:
+    """Return the choices to append, and the rows that have that image already, with it; raises DecisionsRefused."""
     problems: list[Problem] = []
     new: list[NewChoice] = []
-    unchanged = 0
+    kept: list[tuple[ChoosableRow, RowImage]] = []
     previous = PreviousVersions(folder.image_store)
     seeds = dict(asked)
     for row_id, seed in dict.fromkeys(asked):
@@ -86,22 +86,37 @@ def _check(
         row = choices.choosable(ledger, row_id)
         if row is None or not row.listed:
             reason = "this folder's manifest has no such row."
-            problems.append(Problem("--choose", None, row_id, reason, NO_SUCH_ID))
+            problems.append(Problem("--choose", None, row_id, reason, "Check the spelling."))
             continue
         image = row.saved(seed)
         if image is None:
             problems.append(_no_such_image(row, seed))
         elif image.job == row.job:
-            unchanged += 1
+            kept.append((row, image))
         elif not _is_there(ledger, previous, row, image):
             reason = f"its image of seed {seed} is in no file of {folder.images} any more."
-            remedy = "Put the file back into images/.previous/, or choose another seed."
+            remedy = (
+                "Put the file back into images/.previous/, under any name, or choose another seed; texbatch restore "
+                "brings back only images that rows have now."
+            )
             problems.append(Problem("--choose", None, row_id, reason, remedy))
         else:
             new.append(NewChoice(row.row, image.job, by))
     if problems:
         raise DecisionsRefused(problems)
-    return new, unchanged
+    return new, kept
+
+
+def _of_same_seed(kept: Sequence[tuple[ChoosableRow, RowImage]]) -> Iterator[str]:
+    """Yield a note on each row that keeps an image whose seed other images of the row have too."""
+    for row, image in kept:
+        others = sum(each.seed == image.seed and each.state == State.SAVED for each in row.images) - 1
+        if others:
+            yield (
+                f"{row.id}: has this image of seed {image.seed} already; {counted(others, 'earlier image')} of it "
+                f"{'has' if others == 1 else 'have'} the same seed. To have one of them, edit the row of the manifest "
+                "back to what it asked for then: that costs nothing."
+            )
 
 
 def _no_such_image(row: ChoosableRow, seed: int) -> Problem:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch.ledger.decisions import JudgedRow
-    from batch.output.decision_file import DecisionList
+    from batch.output.decision_file import DecisionLine, DecisionList
 
 FREE_WITHIN_S = 1.0
 """How long another command may go on to hold the folder before it is left to that to write the reports."""
@@ -192,7 +192,7 @@ class _Marking:
             row = rows.get(line.id)
             if row is None:
                 reason = f"this folder has no row {line.id!r}."
-                problems.append(listed.problem(line, "id", reason, "Correct the id, or remove the line."))
+                problems.append(listed.problem(line, "id", reason, self._who_is_meant(line)))
                 continue
             edit = edit_of(self.ledger, line, row)
             if isinstance(edit, Edit):
@@ -202,6 +202,13 @@ class _Marking:
             else:
                 self.not_applied.append(NotApplied(line, edit))
         return problems
+
+    def _who_is_meant(self, line: DecisionLine) -> str:
+        """Return what to do about a line whose id no row has: by its image it may be known which one is meant."""
+        ids = decisions.ids_with(self.ledger, line.sha256) if line.sha256 else []
+        if len(ids) != 1:
+            return "Correct the id, or remove the line."
+        return f"Is it {ids[0]!r}? A spreadsheet may have changed the id: read that column as text."
 
     def _add(self, row: JudgedRow, edit: Edit, problems: list[Problem]) -> None:
         """Note a decision unless it holds already; where nobody is known who makes it, that is a problem."""

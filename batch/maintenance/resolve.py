@@ -16,7 +16,7 @@ import anyio
 from batch.client.client import Client
 from batch.core.config import RETRIES
 from batch.core.errors import FolderError, UsageError
-from batch.core.units import steady_clock
+from batch.core.units import named, steady_clock
 from batch.execution import account_check
 from batch.execution.progress import ProgressTracker
 from batch.execution.reconcile import Reconciler, expired_jobs, recover_expired
@@ -53,14 +53,23 @@ class Resolution:
         return unknown_jobs(self._ledger)
 
     def chosen(self, ids: Sequence[str], *, every: bool) -> list[UnknownJob]:
-        """Return the unknown jobs of these rows, or every one; raises UsageError for a row that is not unknown."""
+        """Return the unknown jobs of these rows, or every one; raises UsageError for a row that is not unknown.
+
+        A candidate has the id of its row too, where that is the row's only unknown one.
+        """
         jobs = self.unknown
-        not_unknown = [wanted for wanted in ids if not any(wanted in job.ids for job in jobs)]
+        found = {wanted: _called(wanted, jobs) for wanted in ids}
+        not_unknown = [wanted for wanted, of in found.items() if not of]
         if not_unknown:
-            raise UsageError(
-                f"not unknown rows of this folder: {', '.join(not_unknown)}. See `texbatch resolve DIR`."
-            )
-        return jobs if every else [job for job in jobs if set(job.ids) & set(ids)]
+            there = [repr(name) for job in jobs for name in job.ids]
+            known = f"Unknown are {named(there)}." if there else "None is unknown."
+            raise UsageError(f"not unknown rows of this folder: {', '.join(not_unknown)}. {known}")
+        for wanted, of in found.items():
+            if len(of) > 1:
+                names = named([repr(name) for job in of for name in job.ids])
+                raise UsageError(f"{wanted!r} has several unknown candidates: {names}. Name them like this.")
+        chosen = {job.job for of in found.values() for job in of}
+        return [job for job in jobs if every or job.job in chosen]
 
     def decide(self, jobs: Sequence[UnknownJob], event: Event) -> None:
         """Resubmit or abandon these jobs: the next run sends them again, or never."""
@@ -70,6 +79,7 @@ class Resolution:
 
     def attach(self, requests: Mapping[str, str]) -> None:
         """Give rows the request ids a person found for them; raises UsageError when one is taken."""
+        unknown = self.unknown
         jobs = self.chosen(list(requests), every=False)
         with self._ledger.atomic():
             for row_id, request_id in requests.items():
@@ -77,8 +87,8 @@ class Resolution:
                     raise UsageError(
                         f"--attach {row_id}={request_id}: another row of this folder holds that request."
                     )
-                job = next((job for job in jobs if row_id in job.ids), None)
-                if job is None:
+                (job,) = _called(row_id, unknown)
+                if job not in jobs:
                     raise UsageError(
                         f"--attach {row_id}={request_id}: another row of the same job has been given a request."
                     )
@@ -118,6 +128,11 @@ class Resolution:
                 pass
             await recover_expired(client, ledger, warn)
         return reconciler.unsettled if self._ledger.outstanding().unknown else None
+
+
+def _called(name: str, jobs: Sequence[UnknownJob]) -> list[UnknownJob]:
+    """Return the job with this name, else the candidates of the row with this id."""
+    return [job for job in jobs if name in job.ids] or [job for job in jobs if name in job.candidate_of]
 
 
 @contextmanager

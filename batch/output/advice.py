@@ -61,10 +61,14 @@ def advice_on(figures: Mapping[str, Any], out: Path, next_step: str) -> Iterator
         yield f"{error['count']} x {error['error_class']}: {error['example']}"
     if figures["failed"] or figures["expired"]:
         yield f"Fix {out / 'failures.csv'}, then: texbatch retry {quote(str(out))}"
-    if unknown := figures["unknown"]:
-        yield (
-            f"{counted(unknown, 'row')} may have been accepted although no answer came: they are not sent "
-            f"again, so that nothing is paid twice. See: texbatch resolve {quote(str(out))}"
-        )
+    for unknown, noun in (
+        (figures["unknown"], "row"),
+        (figures.get("candidates", {}).get("unknown", 0), "candidate"),
+    ):
+        if unknown:
+            yield (
+                f"{counted(unknown, noun)} may have been accepted although no answer came: they are not sent "
+                f"again, so that nothing is paid twice. See: texbatch resolve {quote(str(out))}"
+            )
     if figures["pending"]:
         yield f"Some rows are still waiting, running or to be fetched: {next_step}."

@@ -40,6 +40,9 @@ SHOWN_COLUMNS = ("decision", "decision_reason", "decision_note", "decided_by", "
 COLUMNS = ("id", *SHOWN_COLUMNS, "output_sha256")
 
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+WINDOWS = "cp1252"
+"""The encoding in which a spreadsheet saves a plain CSV file on most machines with Windows."""
+
 _NO_COLUMN = "there is no column {}."
 _NEEDED = "A list of decisions has the columns id and decision."
 
@@ -289,12 +292,26 @@ def hash_of(path: Path) -> str | None:
 
 def edited_notice(folder: OutputFolder) -> str:
     """Return the line about a decisions.csv that was left as it is: it was edited, or is no such list at all."""
-    path, name = folder.decisions, quote(str(folder.path))
+    path, name, encoding = folder.decisions, quote(str(folder.path)), ""
     try:
         _DecisionTable(path, _encoding_of(path))
     except ManifestError:
-        return f"{path} is not a list of decisions, and was left as it is. Move it away; then: texbatch report {name}"
-    return f"{path} was edited: texbatch mark {name} takes the edits in."
+        if not _is_list(path, WINDOWS):
+            return f"{path} is not a list of decisions, and was left as it is. Move it away; then: texbatch report {name}"
+        encoding = f" --encoding {WINDOWS}"
+    return (
+        f"{path} was edited: texbatch mark {name}{encoding} takes the edits in; to drop them, delete the file, then: "
+        f"texbatch report {name}"
+    )
+
+
+def _is_list(path: Path, encoding: str) -> bool:
+    """Return whether a file is a list of decisions when it is read in this encoding."""
+    try:
+        _DecisionTable(path, encoding)
+    except ManifestError:
+        return False
+    return True
 
 
 def _encoding_of(path: Path) -> str | None:

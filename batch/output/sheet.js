@@ -451,7 +451,7 @@ addEventListener("resize", () => { rowHeight = 0; for (const node of cards.value
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const here = folder === null ? document.body.dataset.folder : shell(folder);
-byId("command").textContent = `texbatch retry ${here} redo.csv`;
+byId("command").textContent = `texbatch retry ${here} ~/Downloads/redo.csv`;
 byId("mark-command").textContent = `texbatch mark ${here} ~/Downloads/decisions.csv`;
 try {
   const before = new Set(JSON.parse(sessionStorage.getItem(STORE) ?? "[]"));

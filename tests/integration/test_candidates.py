@@ -197,13 +197,57 @@ def test_an_unknown_candidate_is_listed_and_decided_by_its_row_and_seed(hosted, 
     assert command("run", manifest, "--out", out)[0] == 0
     hosted.faults([{"call": "submit", "action": "reset_after"}, NO_HISTORY])
     words = ("--candidates", 2, "--yes", "--settle", "1s")
-    assert command("run", manifest, "--out", out, *words)[0] == 4
+    code, told, errors = command("run", manifest, "--out", out, *words)
+    assert (code, "0 candidates made, 1 unknown;" in told) == (4, True)
+    hint = "1 candidate may have been accepted although no answer came: they are not sent again"
+    assert hint in errors
     name = f"row-0 (seed {seeds_of(hosted, 'oak 0')[1]})"
     _, told, _ = command("resolve", out)
     assert told.startswith(f"{name}: sent ")
+    assert "0 made, 0 failed, 1 unknown" in command("status", out)[1]
+    code, _, errors = command("run", manifest, "--out", out, "--settle", "1s")
+    assert (code, hint in errors, submits(hosted)) == (4, True, 2)
+    assert support.summary(out)["candidates"] == {"made": 0, "failed": 0, "unknown": 1}
     hosted.faults([])
     assert command("run", manifest, "--out", out, *words)[0] == 0
     assert (submits(hosted), len(aside(out))) == (2, 1)
+
+
+@pytest.fixture
+def unknown(hosted, command, pairs, out):
+    """A folder of two rows, the first with an unknown candidate, the second with two; gives their seeds, and the requests."""
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    hosted.faults([{"call": "submit", "action": "reset_after"}, NO_HISTORY])
+    for row_id, number in (("row-0", 2), ("row-1", 3)):
+        words = ("--only", row_id, "--candidates", number, "--yes", "--settle", "0s")
+        assert command("run", pairs(2), "--out", out, *words)[0] == 4
+    hosted.faults([])
+    sent = [job for job in hosted.stats()["jobs"] if job["body"]["seed"] not in (0, 1)]
+    return {int(job["body"]["seed"]): job["request_id"] for job in sent}
+
+
+def test_an_unknown_candidate_goes_by_its_row_where_it_is_the_only_one(hosted, command, unknown, out):
+    seed, *others = unknown
+    assert command("resolve", out, "--abandon", "--id", "row-0")[0] == 0
+    labels = sorted(f"'row-1 (seed {each})'" for each in others)
+    code, _, told = command("resolve", out, "--resubmit", "--yes", "--id", "row-1")
+    assert (code, "'row-1' has several unknown candidates: " in told) == (2, True)
+    assert all(label in told for label in labels)
+    code, _, told = command("resolve", out, "--abandon", "--id", "row-0")
+    assert (code, "not unknown rows of this folder: row-0. Unknown are 'row-1 (seed " in told) == (2, True)
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        states = dict(ledger.execute("SELECT json_extract(parameters, '$.seed'), state FROM jobs"))
+    assert (states[seed], {states[each] for each in others}) == ("abandoned", {"unknown"})
+
+
+def test_a_request_is_attached_to_the_only_unknown_candidate_of_a_row(hosted, command, pairs, unknown, out):
+    seed = next(iter(unknown))
+    words = ("--attach", f"row-0={unknown[seed]}", "--abandon", "--all")
+    assert command("resolve", out, *words)[:2] == (0, "No unknown rows.\n")
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    assert (submits(hosted), aside(out)) == (5, [f"row-0.seed-{seed}.webp"])
+    code, _, told = command("resolve", out, "--attach", "row-0=r")
+    assert (code, "not unknown rows of this folder: row-0. None is unknown." in told) == (2, True)
 
 
 @pytest.mark.slow

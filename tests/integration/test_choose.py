@@ -118,6 +118,33 @@ def test_a_choice_is_written_as_id_and_seed(command, out, text):
     assert "ID=SEED" in told
 
 
+def test_other_images_of_the_same_seed_are_named_with_the_way_to_them(hosted, command, pairs, out):
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    first = image(out)
+    for words in ("walnut", "ash"):
+        lines[1]["prompt"] = words
+        assert command("run", pairs(lines), "--out", out, "--yes")[0] == 0
+    code, told, noted = command("mark", out, "--choose", "row-1=1", "--choose", "row-0=0")
+    assert (code, told) == (0, "0 chosen, 2 unchanged\n")
+    assert noted == (
+        "row-1: has this image of seed 1 already; 2 earlier images of it have the same seed. To have one of them, edit "
+        "the row of the manifest back to what it asked for then: that costs nothing.\n"
+    )
+    assert command("run", pairs(rows(2)), "--out", out)[0] == 0
+    assert (image(out), submits(hosted)) == (first, 4)
+
+
+def test_an_id_with_a_comma_is_chosen_with_quotes_and_without(hosted, command, pairs, out):
+    lines = rows(1)
+    lines[0]["id"] = "Chair, oak"
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    for text in ('"Chair, oak"=0', "Chair, oak=0", ' "Chair, oak" = 0'):
+        assert command("mark", out, "--choose", text) == (0, "0 chosen, 1 unchanged\n", "")
+    told = command("mark", out, "--choose", '"Chair=0')[2]
+    assert """--choose:"Chair: this folder's manifest has no such row. Check the spelling.""" in told
+
+
 def test_an_image_that_is_gone_cannot_be_chosen(command, made, out):
     _, others = made
     seed = min(others)
@@ -125,6 +152,7 @@ def test_an_image_that_is_gone_cannot_be_chosen(command, made, out):
     code, _, told = command("mark", out, "--choose", f"row-1={seed}")
     assert code == 2
     assert f"its image of seed {seed} is in no file of {out / 'images'} any more. Put the file back" in told
+    assert "texbatch restore brings back only images that rows have now" in told
 
 
 def test_under_another_name_it_is_found(command, made, out):

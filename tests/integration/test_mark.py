@@ -180,13 +180,14 @@ def test_a_variable_decides_nothing(done, command, monkeypatch):
 
 
 def test_ids_come_with_commas_and_from_files(hosted, command, pairs, out, tmp_path):
-    lines = rows(4)
+    lines = rows(5)
     lines[0]["id"], lines[1]["id"], lines[2]["id"] = "Chair, oak", "@home", "Möbel"
+    lines[4]["id"] = "Sofa, oak"
     command("run", pairs(lines), "--out", out)
     some = tmp_path / "some.txt"
-    some.write_bytes("\ufeffMöbel\r\n\r\n  row-3  \r\n".encode())
+    some.write_bytes('\ufeffMöbel\r\n\r\n  row-3  \r\n "Sofa, oak"\r\n'.encode())
     told = command("mark", out, "--accept", '"Chair, oak","@home"', "--reject", f"@{some}", "--as", "anna")
-    assert told == (0, "2 accepted, 2 rejected\n", "")
+    assert told == (0, "2 accepted, 3 rejected\n", "")
     some.write_bytes(b"\xff\xfe\xff")
     assert "is not UTF-8 text" in command("mark", out, "--accept", f"@{some}")[2]
     some.write_bytes(b"\n")
@@ -509,7 +510,10 @@ def edit(out, **cells):
 def test_edits_are_never_written_over(judged, command, manifest, out, monkeypatch):
     monkeypatch.setenv("LOGNAME", "otto")  # a machine may not know its user's name
     edited = edit(judged, decision="rejected")
-    notice = f"{out}/decisions.csv was edited: texbatch mark {out} takes the edits in.\n"
+    notice = (
+        f"{out}/decisions.csv was edited: texbatch mark {out} takes the edits in; to drop them, delete the file, then: "
+        f"texbatch report {out}\n"
+    )
     for words in (
         ("run", manifest, "--out", out),
         ("report", out),
@@ -541,7 +545,7 @@ def test_edits_that_are_saved_while_the_reports_are_written_are_not_written_over
 
     monkeypatch.setattr(decisions, "note_file", saved_at_the_last_moment)
     _, _, said = command("report", judged)
-    assert said == f"{judged}/decisions.csv was edited: texbatch mark {judged} takes the edits in.\n"
+    assert said.startswith(f"{judged}/decisions.csv was edited: texbatch mark {judged} takes the edits in; ")
     assert (judged / "decisions.csv").read_bytes() == edited[0]
 
 
@@ -561,6 +565,44 @@ def test_another_programs_file_is_left_alone(judged, command):
     assert (judged / "decisions.csv").read_bytes() == b"\x00\xffnot ours"
     code, _, why = command("mark", judged)
     assert (code, "decisions.csv:1:" in why) == (2, True)
+
+
+def test_edits_in_another_encoding_are_edits(judged, command):
+    edits = {"decision": "rejected", "decision_note": "zu groß"}
+    rewrite(judged / "decisions.csv", lambda line: line | edits, delimiter=";", encoding="cp1252")
+    for words in (("report", judged), ("status", judged), ("mark", judged, "--accept", "row-3")):
+        said = command(*words)[2]
+        assert said.startswith(
+            f"{judged}/decisions.csv was edited: texbatch mark {judged} --encoding cp1252 takes the edits in"
+        )
+    assert command("mark", judged, "--encoding", "cp1252", "--as", "otto")[0] == 0
+    assert decided(judged)["row-0"] == ("rejected", "", "zu groß", "otto")
+
+
+def test_edits_are_dropped_as_it_is_said(judged, command):
+    before = table(judged / "decisions.csv")
+    edit(judged, decision="rejected")
+    assert "to drop them, delete the file, then: texbatch report" in command("status", judged)[2]
+    (judged / "decisions.csv").unlink()
+    assert command("report", judged)[2] == ""
+    assert table(judged / "decisions.csv") == before
+
+
+def test_an_id_that_a_spreadsheet_changed_is_known_by_its_image(hosted, command, pairs, out):
+    lines = rows(2)
+    lines[0]["id"] = "000123"
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("mark", out, "--accept", "000123,row-1", "--as", "anna")[0] == 0
+    rewrite(out / "decisions.csv", lambda line: line | {"id": line["id"].lstrip("0"), "decision": "rejected"})
+    code, _, why = command("mark", out)
+    assert code == 2
+    assert (
+        "decisions.csv:2:id: this folder has no row '123'. Is it '000123'? A spreadsheet may have changed the id: read "
+        "that column as text." in why
+    )
+    rewrite(out / "decisions.csv", lambda line: line | {"output_sha256": ""})
+    assert "no row '123'. Correct the id, or remove the line." in command("mark", out)[2]
+    assert len(appended(out)) == 2
 
 
 def test_what_cannot_be_read_there_stops_no_report(judged, command, manifest):

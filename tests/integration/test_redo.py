@@ -60,7 +60,10 @@ def test_a_redo_is_confirmed_with_its_price(hosted, command, pairs, out):
     before = support.files_in(out), report(out)
     code, _, told = command("retry", out, "--only", "row-1,row-2", "--seed", "random")
     assert (code, submits(hosted)) == (2, 3)
-    assert "2 rows were paid for before and have changed since: row-1 (row 3), row-2 (row 4)" in told
+    assert (
+        "2 rows were paid for before and would be made again as other work: row-1 (row 3), row-2 (row 4)"
+        in told
+    )
     assert "for about $0.06. Add --yes" in told
     assert (support.files_in(out), report(out)) == before
 
@@ -70,6 +73,7 @@ def test_a_dry_run_tells_the_price_and_sends_nothing(hosted, command, pairs, out
     code, told, _ = command("retry", out, "--only", "row-1", "--seed", "+1", "--dry-run")
     assert (code, submits(hosted)) == (0, 3)
     assert "1 job to send, for about $0.03" in told
+    assert "  made again " in told
 
 
 def test_a_random_seed_is_another_one_for_each_row(hosted, command, pairs, out):
@@ -391,7 +395,8 @@ def test_a_redo_that_failed_leaves_the_row_what_it_had(hosted, command, pairs, o
     assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
     second = picture(out, "row-0.webp")
     hosted.settings(blocked_words=["glossy"])
-    assert command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")[0] == 1
+    code, _, told = command("retry", out, "--only", "row-0", "--prompt-append", "glossy", "--yes")
+    assert (code, "stays theirs" in told) == (1, False)
     for _ in range(2):
         assert command("run", manifest, "--out", out)[0] == 0
         row = by_id(out)["row-0"]
@@ -470,6 +475,7 @@ def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, comman
         "known under another id before: 2 rows, chair-Eiche (was chair-oak), chair-Kiefer (was chair-pine)"
         in told
     )
+    assert "are not in this one" not in told
     assert "1 row keeps what was made for it since the manifest was written: chair-Eiche." in told
     assert (seeds(out), picture(out, "chair-Eiche.webp")) == ({"chair-Eiche": 8, "chair-Kiefer": 7}, second)
     assert decisions(out) == {"chair-pine": ["accepted"], "chair-Kiefer": ["accepted"]}
@@ -479,6 +485,17 @@ def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, comman
         False,
         ["accepted"],
     )
+
+
+def test_a_renamed_row_has_not_gone_and_one_that_left_has(hosted, command, pairs, out):
+    lines = rows(3)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("mark", out, "--accept", "row-1")[0] == 0
+    lines[1]["id"] = "sofa"
+    code, _, told = command("run", pairs(lines[:2]), "--out", out)
+    assert (code, submits(hosted)) == (0, 3)
+    assert "known under another id before: 1 row, sofa (was row-1)." in told
+    assert "1 of the 3 rows of the manifest before are not in this one" in told
 
 
 def test_a_new_name_of_an_axis_with_the_same_ids_changes_only_cells(hosted, command, tmp_path, out):
@@ -551,8 +568,8 @@ def test_an_accepted_row_is_made_again_only_when_it_is_named(hosted, command, pa
     code, _, told = command("retry", out, "--only", "row-1")
     assert (code, submits(hosted)) == (2, 5)
     assert (
-        "1 row was paid for before and has changed since: row-1 (row 3, accepted). Sending it costs money again"
-        in told
+        "1 row was paid for before and would be made again as other work: row-1 (row 3, accepted). Sending it costs "
+        "money again" in told
     )
     assert command("retry", out, "--only", "row-1", "--yes")[0] == 0
     assert (submits(hosted), picture(out) != before) == (6, True)

@@ -382,7 +382,7 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
     money += f", ${resumed:.2f} saved by not sending again" if resumed else ""
     money += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
     click.echo(f"{', '.join(counts)}; {money}; {out / 'report.csv'}")
-    if extra:
+    if extra and extra["made"]:
         note(
             f"{out / 'report.html'} shows them with their seeds. Choose: texbatch mark {quote(str(out))} --choose ID=SEED"
         )

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 SHOWN_COLUMNS = ("decision", "decision_reason", "decision_note", "decided_by", "decided_at")
 COLUMNS = ("id", *SHOWN_COLUMNS, "output_sha256")
 
-_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WINDOWS = "cp1252"
 """The encoding in which a spreadsheet saves a plain CSV file on most machines with Windows."""
 
+_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NO_COLUMN = "there is no column {}."
 _NEEDED = "A list of decisions has the columns id and decision."
 

@@ -229,7 +229,8 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
     Money is the folder's, over its whole life: an exact bill whatever was interrupted. `saved_by_resume_usd` is the
     price of work that was done before the last run began and was not sent again. `estimated_usd` is there only when a
     part of `spent_usd` is our estimate, because the service named no cost; `candidates` only when further images of rows
-    were made, failed or became unknown; `cost_per_accepted_usd`, what was spent for each accepted image, only once one is accepted.
+    were made, failed or became unknown; `cost_per_accepted_usd`, what was spent for each accepted image, only once one is
+    accepted.
     """
     total, run = totals.folder_totals(ledger), runs.last_run(ledger)
     figures: dict[str, Any] = {"rows": total.rows}

@@ -152,6 +152,7 @@ def test_rejected_rows_become_a_manifest_that_retry_takes(page, sheet_folder, tm
     assert page.locator("#redo-title").inner_text() == "3 rows rejected, about $0.09 to make again"
     text = download(page)
     assert text == download(page)  # the seeds are drawn once
+    assert page.locator("#command").text_content().endswith(" ~/Downloads/redo.csv")
     rows = {row["id"]: row for row in rows_of(text)}
     assert list(rows) == ["chair-oak", "mug-oak", "hostile"]
     assert rows["chair-oak"]["seed"] not in {"", "-1", "1"}

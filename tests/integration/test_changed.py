@@ -150,6 +150,7 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
                 process.wait(1.0)
     assert process.returncode == code, told
     assert submits(api) == sent
+    assert ("Nothing was sent." in told) == (code == 2)
     assert "Traceback" not in told
 
 

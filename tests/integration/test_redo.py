@@ -13,6 +13,7 @@ import yaml
 from support import by_id, go, report, rows, statuses, submits, write_csv
 
 from batch import RunSettings, UsageError
+from batch.cli import console
 from batch.core.config import Redo
 from batch.core.parameters import MAX_SEED
 
@@ -66,6 +67,29 @@ def test_a_redo_is_confirmed_with_its_price(hosted, command, pairs, out):
     )
     assert "for about $0.06. Add --yes" in told
     assert (support.files_in(out), report(out)) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "question"),
+    [
+        pytest.param(
+            (), "1 row would be made again as other work. Pay for them again, about $0.03?", id="redo"
+        ),
+        pytest.param(
+            ("--candidates", 3),
+            "2 further images, more seeds a row. Pay for them, about $0.06?",
+            id="candidates",
+        ),
+    ],
+)
+def test_who_says_no_is_not_told_how_to_say_yes(hosted, command, pairs, out, monkeypatch, words, question):
+    asked = []
+    monkeypatch.setattr(console, "has_terminal", lambda: True)
+    monkeypatch.setattr(console.click, "confirm", lambda text, **_: asked.append(text))
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    code, _, told = command("retry", out, "--only", "row-1", *words)
+    assert (code, asked, submits(hosted)) == (2, [question], 2)
+    assert ("Nothing was sent." in told, "--yes" in told) == (True, False)
 
 
 def test_a_dry_run_tells_the_price_and_sends_nothing(hosted, command, pairs, out):

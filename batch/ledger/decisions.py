@@ -50,6 +50,12 @@ SHOWN = f"CASE WHEN j.state = '{State.SAVED}' AND r.kept_job IS NOT r.job THEN '
 """A row's state: its job's, except that a saved job's image may not lie there for this row yet."""
 
 _ROWS = "rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row"
+_BEFORE_CHOICE = (
+    "(SELECT max(d.seq) FROM decisions d WHERE d.row = n.row AND d.sha256 = (SELECT h.sha256 FROM choices o "
+    "JOIN jobs h ON h.job = o.had WHERE o.row = n.row AND o.job = n.job ORDER BY o.seq DESC LIMIT 1))"
+)
+"""The last decision about the image that a row `n` had before its present one was chosen, NULL for none."""
+
 _DECIDED = "d.row IS NOT NULL AND NOT d.outdated AND d.decision <> 'cleared'"
 
 
@@ -99,7 +105,8 @@ def load_current(ledger: Ledger, ids: Sequence[str] | None = None) -> None:
     """List in a temporary table, `decided`, what holds for each row that was ever decided about: one line a row.
 
     `decision`, `reason`, `note`, `by`, `at` and `sha256` are those of its last decision about the image that it has now; with
-    `outdated` 1 there is none, and they are those of the last one about another image. With `ids` these rows only. Call it
+    `outdated` 1 there is none, and they are those of the last one about another image: the one that the row had before its
+    present one was chosen, where that was decided about. With `ids` these rows only. Call it
     after the images were checked.
     """
     execute = ledger.connection.execute
@@ -109,8 +116,8 @@ def load_current(ledger: Ledger, ids: Sequence[str] | None = None) -> None:
         "CREATE TEMP TABLE decided AS SELECT c.row AS row, c.own IS NULL AS outdated, "
         "d.decision, d.reason, d.note, d.by, d.at, d.sha256 FROM "
         "(SELECT n.row, (SELECT max(seq) FROM decisions WHERE row = n.row AND (n.image IS NULL OR sha256 = n.image)) AS own, "
-        "(SELECT max(seq) FROM decisions WHERE row = n.row) AS last FROM "
-        f"(SELECT r.row AS row, {IMAGE} AS image FROM {_ROWS} WHERE {named}r.row IN (SELECT row FROM decisions)) n) c "
+        f"coalesce({_BEFORE_CHOICE}, (SELECT max(seq) FROM decisions WHERE row = n.row)) AS last FROM "
+        f"(SELECT r.row AS row, r.job AS job, {IMAGE} AS image FROM {_ROWS} WHERE {named}r.row IN (SELECT row FROM decisions)) n) c "
         "JOIN decisions d ON d.seq = coalesce(c.own, c.last)",
         {"ids": json.dumps(ids)},
     )

@@ -135,6 +135,22 @@ def test_other_images_of_the_same_seed_are_named_with_the_way_to_them(hosted, co
     assert (image(out), submits(hosted)) == (first, 4)
 
 
+def test_the_report_speaks_of_the_image_that_the_row_had_before(command, made, out):
+    _, others = made
+    second, third = sorted(others)
+    for step in (
+        ("--accept", "row-1"),
+        ("--choose", f"row-1={second}"),
+        ("--reject", "row-1"),
+        ("--choose", "row-1=1"),
+        ("--choose", f"row-1={third}"),
+    ):
+        assert command("mark", out, *step, "--as", "anna")[0] == 0
+    row = by_id(out)["row-1"]
+    note = "another image than the one that was accepted by anna"
+    assert (row["decision"], row["decision_note"]) == ("cleared", note)
+
+
 def test_an_id_with_a_comma_is_chosen_with_quotes_and_without(hosted, command, pairs, out):
     lines = rows(1)
     lines[0]["id"] = "Chair, oak"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batch.client.calls import Credits
     from batch.client.client import Client
     from batch.client.sync_call import SyncResult
-    from batch.core.config import Reading, RunSettings, Service
+    from batch.core.config import Reading, Redo, RunSettings, Service
     from batch.core.errors import (
         FolderError,
         FolderLocked,
@@ -59,7 +59,7 @@ _NAMES = {
     "client.calls": "Credits",
     "client.client": "Client",
     "client.sync_call": "SyncResult",
-    "core.config": "Reading RunSettings Service",
+    "core.config": "Reading Redo RunSettings Service",
     "core.errors": "FolderError FolderLocked JobExpired JobFailed JobRunning ManifestError MaybeBilled "
     "NoResponse RunStopped ServiceError SubmitFailed TexbatchError UsageError",
     "core.models": "Problem Result",
@@ -95,6 +95,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Reading",
+    "Redo",
     "Result",
     "RunHooks",
     "RunResult",

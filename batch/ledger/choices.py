@@ -9,8 +9,11 @@ by then.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from batch.core.parameters import EXTENSIONS
+from batch.ledger import integrity
 from batch.ledger.meta import Meta
 from batch.ledger.redone import is_still_asked
 from batch.ledger.states import State
@@ -115,7 +118,7 @@ def settle(ledger: Ledger) -> list[str]:
     execute = ledger.connection.execute
     query = (
         f"SELECT r.row AS row, r.id AS id, r.job = c.had AS holds, c.job AS job, c.seq AS seq, r.asked_key AS asked_key, "
-        "(SELECT a.plain FROM aliases a WHERE a.key = r.asked_key) AS plain, j.parameters AS parameters "
+        "(SELECT a.plain FROM aliases a WHERE a.key = r.asked_key) AS plain, j.parameters AS parameters, r.output AS output "
         f"FROM {_NEW} n JOIN choices c USING (seq) JOIN rows r ON r.row = c.row JOIN jobs j ON j.job = c.job ORDER BY c.seq"
     )
     with ledger.atomic():
@@ -123,9 +126,21 @@ def settle(ledger: Ledger) -> list[str]:
         for row in chosen:
             if row["holds"]:
                 redone = not is_still_asked(row["parameters"], row["asked_key"], row["plain"])
-                execute("UPDATE rows SET job=?, redone=? WHERE row=?", (row["job"], redone, row["row"]))
+                output = _named_for(ledger, row["row"], row["output"], row["parameters"])
+                execute(
+                    "UPDATE rows SET job=?, redone=?, output=? WHERE row=?",
+                    (row["job"], redone, output, row["row"]),
+                )
         ledger.set_meta(Meta.CHOSEN, str(chosen[-1]["seq"]))
     return [row["id"] for row in chosen if not row["holds"]]
+
+
+def _named_for(ledger: Ledger, row: int, output: str, parameters: str) -> str:
+    """Return a row's output with the suffix of chosen work, which may be of another format; as it is where that is taken."""
+    suffix = EXTENSIONS[integrity.parsed(parameters)["image_format"]]
+    name = str(PurePosixPath(output).with_suffix(f".{suffix}"))
+    taken = "SELECT 1 FROM rows WHERE output=? AND row<>? AND position IS NOT NULL"
+    return output if ledger.connection.execute(taken, (name, row)).fetchone() else name
 
 
 def unplaced(ledger: Ledger) -> list[Unplaced]:

@@ -140,14 +140,14 @@ def shown(line: Mapping[str, Any]) -> ShownDecision:
 def rows_with(ledger: Ledger, decision: Decision, *, failed: bool = False) -> frozenset[str]:
     """Return the ids of the manifest's rows whose present image was so decided.
 
-    With `failed` those too whose last image was, because what was to follow it failed.
+    With `failed` those too whose last image was, because what was to follow it failed, expired or was given up.
     """
     if ledger.connection.execute("SELECT 1 FROM decisions LIMIT 1").fetchone() is None:
         return frozenset()
     load_current(ledger)
     found = ledger.connection.execute(
         "SELECT r.id FROM temp.decided d JOIN rows r USING (row) JOIN jobs j USING (job) WHERE r.position IS NOT NULL "
-        "AND ((j.state = 'saved' AND r.kept_job = r.job) OR (:failed AND j.state = 'failed')) "
+        "AND ((j.state = 'saved' AND r.kept_job = r.job) OR (:failed AND j.state IN ('failed', 'expired', 'abandoned'))) "
         "AND NOT d.outdated AND d.decision = :decision",
         {"failed": failed, "decision": decision},
     )

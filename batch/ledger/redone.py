@@ -6,21 +6,22 @@ anything else is a changed row, like any. Three rules, applied to the rows of a 
 
 Rule 1: a redone row that asks for the same, whatever its links are called now, keeps its work (`staged.redone`). Where a redo
         failed, unpaid, the row keeps the image that it still has, unless that was rejected.
-Rule 2: a row with an unknown id that asks for what a row asked for which is not staged takes over the work that was made
-        for that one, and what was decided about it (`took_over`): it was renamed.
-Rule 3: an image that was rejected for a row is never put in the place of another one: the row keeps what it has
-        (`staged.spares`). One that still lies there, because what was asked for since failed unpaid, is the row's again.
+Rule 2: a row that asks for what another id asked for, which is not staged or asks for something else now, takes over the work
+        that was made for that one, and what was decided about it (`took_over`): it was renamed, or ids were exchanged.
+Rule 3: an image that was rejected for a row is never put in the place of another one: the row has another image of the same
+        work, or one is to be made (`staged.spares`). One that still lies there, because what was asked for since failed unpaid, is the row's again.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.core.links import unsigned
 from batch.core.models import key_and_json, payload_key
-from batch.core.parameters import RANDOM_SEED, URL_PARAMETERS
+from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
 from batch.ledger import integrity
 from batch.ledger.decisions import WAS_REJECTED
 from batch.ledger.meta import Meta
@@ -57,11 +58,20 @@ _TAKEN_OVER = _WITH_WORK.format(
 _STILL_THERE = f"r.kept_job = new.job AND old.state = '{State.FAILED}' AND NOT {paid('old')}"
 """The rejected image is in nobody's place: it never left, because what the row asked for since made nothing."""
 _REJECTED = (
-    f"{_FACTS} FROM (SELECT DISTINCT row FROM decisions) d JOIN rows r USING (row) JOIN staged s ON s.id = r.id "
+    f"{_FACTS}, new.parameters, {paid('old')} AS was_paid FROM (SELECT DISTINCT row FROM decisions) d JOIN rows r USING (row) JOIN staged s ON s.id = r.id "
     "JOIN jobs new ON new.job = s.job JOIN jobs old ON old.job = r.job "
     f"WHERE new.state = '{State.SAVED}' AND r.job <> s.job AND old.state <> '{State.PLANNED}' AND "
     f"{WAS_REJECTED.format('r', 'new')} AND NOT ({_STILL_THERE})"
 )
+
+_OTHER_IMAGES = (
+    "SELECT j.job AS job, j.parameters AS parameters, j.job = r.job AS present, j.state AS state, coalesce((SELECT d.decision "
+    "FROM decisions d WHERE d.row = r.row AND d.sha256 = j.sha256 ORDER BY d.seq DESC LIMIT 1) = 'accepted', 0) AS accepted "
+    "FROM rows r JOIN jobs j ON j.job = r.job OR j.job IN (SELECT job FROM candidates WHERE row = r.row) "
+    f"WHERE r.row = ? AND (j.state = '{State.SAVED}' OR (j.job = r.job AND j.state <> '{State.FAILED}')) "
+    f"AND NOT {WAS_REJECTED.format('r', 'j')} ORDER BY present DESC, accepted DESC, j.job DESC"
+)
+"""What a row has and had, the best first: what it has now, then what was accepted, then the latest."""
 
 _OF_EARLIER_VERSION = (
     f"{_FACTS} FROM rows r JOIN staged s ON s.id = r.id JOIN jobs new ON new.job = s.job JOIN jobs old ON old.job = r.job "
@@ -75,8 +85,8 @@ manifest's fingerprint. A row that would go back to earlier work was redone by i
 _OF_A_PERSON = "SELECT row FROM rows WHERE redone UNION SELECT row FROM decisions"
 """Rows with something that a person made or said."""
 
-_NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id)"
-_UNKNOWN_ID = "NOT EXISTS (SELECT 1 FROM rows k WHERE k.id = s.id)"
+KEPT, TO_BE_MADE = 1, 2
+"""`staged.spares`: another image of the work is there, or is to be made."""
 
 IS_STILL_ASKED = "is_still_asked"
 """The SQL function of `is_still_asked`."""
@@ -87,12 +97,13 @@ class Naming:
     """How this manifest names its work and its images.
 
     `fold` makes output names equal that a file system may hold to be equal; `ignores_url_query` says that queries are not
-    part of a payload key, and `same_template` that --name is the one that the folder's images have.
+    part of a payload key, `writable` that the ledger may be written, and `same_template` that --name is the one that the folder's images have.
     """
 
     fold: Callable[[str], str]
     ignores_url_query: bool
     same_template: bool
+    writable: bool
 
 
 def keep_work(connection: sqlite3.Connection, naming: Naming, *, merge: bool) -> bool:
@@ -108,8 +119,7 @@ def keep_work(connection: sqlite3.Connection, naming: Naming, *, merge: bool) ->
         if _take_over(connection, naming):
             keeper.keep_redone(_TAKEN_OVER, renamed=True)
     for entry in connection.execute(_REJECTED).fetchall():
-        keeper.keep(entry, entry["wants"], same_output=merge)
-        connection.execute("UPDATE staged SET spares=1 WHERE position=?", (entry["position"],))
+        keeper.spare(entry)
     return keeper.keeps
 
 
@@ -189,21 +199,30 @@ class LinkRenewal:
             self._connection.execute("UPDATE jobs SET parameters=? WHERE job=?", (text, job))
 
 
-def _take_over(connection: sqlite3.Connection, naming: Naming) -> bool:
-    """Pair rows of unknown ids with rows of the ledger that are not staged and asked for the same; return whether any is.
+def _of_any_seed(parameters: dict[str, Scalar]) -> str:
+    return payload_key(parameters | {"seed": RANDOM_SEED})
 
-    The n-th with the n-th: where several rows ask for one work, their order says which is which.
+
+def _take_over(connection: sqlite3.Connection, naming: Naming) -> bool:
+    """Pair rows whose id asks for other work now with the ids that asked for that work; return whether any is.
+
+    An id that is new, or was given to another row, with one that is not in the manifest, or asks for something else. The n-th
+    with the n-th: where several rows ask for one work, their order says which is which.
     """
     now = (
         f"(SELECT {'stem' if naming.ignores_url_query else 'plain'} FROM aliases a WHERE a.key = r.asked_key)"
     )
-    left = f"SELECT r.row, r.position, coalesce({now}, r.asked_key) AS asked FROM rows r WHERE {_NOT_STAGED}"
+    same = f"r.id = s.id AND s.asked_key IN (r.asked_key, {now})"
+    left = (
+        f"SELECT r.row, r.position, coalesce({now}, r.asked_key) AS asked FROM rows r "
+        f"WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE {same})"
+    )
     if connection.execute(f"{left} AND r.row IN ({_OF_A_PERSON}) LIMIT 1").fetchone() is None:
         return False
     cursor = connection.execute(
         "INSERT INTO took_over SELECT n.position, o.row FROM "
         "(SELECT position, asked_key, row_number() OVER (PARTITION BY asked_key ORDER BY position) AS turn "
-        f"FROM staged s WHERE {_UNKNOWN_ID}) n JOIN "
+        f"FROM staged s WHERE NOT EXISTS (SELECT 1 FROM rows r WHERE {same})) n JOIN "
         "(SELECT row, asked, row_number() OVER (PARTITION BY asked ORDER BY position IS NULL, position, row) AS turn "
         f"FROM ({left})) o ON o.asked = n.asked_key AND o.turn = n.turn WHERE o.row IN ({_OF_A_PERSON})"
     )
@@ -251,6 +270,35 @@ class _Keeper:
                 files,
                 entry["position"],
             ),
+        )
+
+    def spare(self, entry: sqlite3.Row) -> None:
+        """Give a row that asks for its rejected image another one of the same work: one it has or had, else one of a new seed.
+
+        Where that is to be made the row is a changed one, whose price is asked for. A row that nothing was paid for since keeps
+        what it has.
+        """
+        self.keeps = True
+        asked: dict[str, Scalar] = integrity.parsed(entry["parameters"])
+        work = _of_any_seed(asked)
+        others = self._connection.execute(_OTHER_IMAGES, (entry["row"],)).fetchall()
+        job = next(
+            (each["job"] for each in others if _of_any_seed(integrity.parsed(each["parameters"])) == work),
+            None,
+        )
+        key, spares = None, KEPT
+        if job is None and not entry["was_paid"]:
+            job = entry["job"]
+        elif job is None:
+            spares = TO_BE_MADE
+            seed = secrets.randbelow(MAX_SEED + 1)
+            key, text = key_and_json(asked | {"seed": seed}, ignore_url_query=self._naming.ignores_url_query)
+            if self._naming.writable:
+                insert = "INSERT INTO jobs (payload_key, parameters) VALUES (?, ?) RETURNING job"
+                (job,) = self._connection.execute(insert, (key, text)).fetchone()
+        self._connection.execute(
+            "UPDATE staged SET job=?, key=coalesce(?, key), redone=1, spares=?, other_query=0 WHERE position=?",
+            (job, key, spares, entry["position"]),
         )
 
     def _pages(self, rows: str) -> Iterator[sqlite3.Row]:

@@ -58,7 +58,7 @@ CREATE TEMP TABLE staged (
     selected   INTEGER NOT NULL DEFAULT 1,
     other_query INTEGER NOT NULL DEFAULT 0,   -- perhaps the image of a paid row under another signature
     redone     INTEGER NOT NULL DEFAULT 0,    -- it keeps the work that a person had made for it
-    spares     INTEGER NOT NULL DEFAULT 0     -- … because what it asks for was rejected
+    spares     INTEGER NOT NULL DEFAULT 0     -- the image it asks for was rejected: another is there (1), or to be made (2)
 )
 """
 
@@ -106,7 +106,8 @@ class Differences(NamedTuple):
 
     `rereads` are (row number, id) of rows that stay as an earlier version read them and were not listed yet; `gone` of the
     `whole` rows of that manifest are not staged, under any id. `renamed` are (id, earlier id) of rows that take over what was made for
-    and decided about another; `spared` are (row number, id) of rows whose work was rejected, which keep what they have.
+    and decided about another; `spared` and `remade` are (row number, id) of rows that ask for an image that was rejected: they
+    have another one of the same work, or it is to be made.
     """
 
     rereads: Sequence[tuple[int, str]] = ()
@@ -114,6 +115,7 @@ class Differences(NamedTuple):
     whole: int = 0
     renamed: Sequence[tuple[str, str]] = ()
     spared: Sequence[tuple[int, str]] = ()
+    remade: Sequence[tuple[int, str]] = ()
 
 
 class Stage:
@@ -198,7 +200,7 @@ class Stage:
             if self._long_ids:
                 separate_twins(self._connection, fold)
             if self._matcher is not None:
-                self._matcher.match(Naming(fold, self.ignores_url_query, self._same_template))
+                self._matcher.match(Naming(fold, self.ignores_url_query, self._same_template, self._writable))
         except BaseException:
             if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
                 execute("ROLLBACK TO filling")
@@ -420,9 +422,11 @@ class Stage:
         renamed = self._connection.execute(
             "SELECT s.id, r.id FROM took_over t JOIN staged s USING (position) JOIN rows r USING (row) ORDER BY s.position"
         ).fetchall()
-        spared = self._connection.execute(
-            "SELECT number, id FROM staged WHERE spares AND selected ORDER BY position"
-        ).fetchall()
+        spares = "SELECT number, id FROM staged WHERE spares=? AND selected ORDER BY position"
+        spared, remade = (
+            [*map(tuple, self._connection.execute(spares, (how,)))]
+            for how in (redone.KEPT, redone.TO_BE_MADE)
+        )
         gone, whole = 0, 0
         if not self._merge:
             gone, whole = self._connection.execute(
@@ -434,7 +438,8 @@ class Stage:
             gone,
             whole,
             [*map(tuple, renamed)],
-            [*map(tuple, spared)],
+            spared,
+            remade,
         )
 
     # -- what a run would do, and doing it -----------------------------------------------------------------------------

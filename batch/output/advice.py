@@ -61,6 +61,11 @@ def advice_on(figures: Mapping[str, Any], out: Path, next_step: str) -> Iterator
         yield f"{error['count']} x {error['error_class']}: {error['example']}"
     if figures["failed"] or figures["expired"]:
         yield f"Fix {out / 'failures.csv'}, then: texbatch retry {quote(str(out))}"
+    if failed := figures.get("candidates", {}).get("failed"):
+        yield (
+            f"{counted(failed, 'candidate')} failed or expired: `--candidates` with `--retry-failed` sends those again that were not "
+            "billed, and the others with `--yes` besides."
+        )
     for unknown, noun in (
         (figures["unknown"], "row"),
         (figures.get("candidates", {}).get("unknown", 0), "candidate"),

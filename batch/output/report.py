@@ -157,9 +157,6 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
         atomic_write(folder.summary, f"{figures}\n".encode(), 0o600)
     except OSError as exc:
         raise FolderError(f"{folder.summary}: cannot be written ({exc.strerror}). {_ROOM}") from exc
-    if ledger.writable and decided:
-        with ledger.atomic():
-            decisions.note_shown(ledger, decided)
     return edited or (listed is not None and hash_of(folder.decisions) != digest.hexdigest())
 
 

@@ -72,10 +72,17 @@ def write_reports(
 
     What was decided meanwhile is written too. Call it after the images were checked; raises FolderError.
     """
+    shown = decisions.last(ledger)
     edited = report.write_report(ledger, folder)
     and_then()
     while ledger.writable and not decisions.are_shown(ledger):
-        edited = report.write_report(ledger, folder)
+        with (
+            ledger.atomic()
+        ):  # not before: a run that finds the folder held waits for reports that are being written
+            decisions.note_shown(ledger, shown)
+        if not decisions.are_shown(ledger):
+            shown = decisions.last(ledger)
+            edited = report.write_report(ledger, folder)
     return edited
 
 

@@ -198,8 +198,14 @@ def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) 
         found.warn(path, reason, "What was made for them, and what was decided about it, goes with them.")
     if spared := found_beside.spared:
         rows = f"{counted(len(spared), 'row')}, {named_rows(spared)}"
-        reason = f"asking for an image that was rejected, and keeping the one that is there instead: {rows}."
+        reason = (
+            f"asking for an image that was rejected, and having another one of the same work instead: {rows}."
+        )
         found.warn(path, reason, "Give another seed or prompt, or clear the rejection.")
+    if remade := found_beside.remade:
+        rows = f"{counted(len(remade), 'row')}, {named_rows(remade)}"
+        reason = f"asking for an image that was rejected: {rows}."
+        found.warn(path, reason, "Another one is made, of another seed, for which you are asked.")
     if gone := found_beside.gone:
         rows = f"{gone} of the {counted(found_beside.whole, 'row')} of the manifest before"
         remedy = "Their images stay, and what was paid for them is not forgotten."

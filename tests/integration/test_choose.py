@@ -180,6 +180,21 @@ def test_under_another_name_it_is_found(command, made, out):
     assert image(out) == other
 
 
+def test_a_choice_of_another_format_has_its_own_suffix(hosted, pairs, command, out):
+    lines = rows(1)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    first = image(out, "row-0.webp")
+    jpeg = pairs([lines[0] | {"image_format": "jpeg", "seed": 5}])
+    assert command("run", jpeg, "--out", out, "--yes")[0] == 0
+    assert [path.name for path in (out / "images").glob("row*")] == ["row-0.jpg"]
+    assert command("mark", out, "--choose", f"row-0={lines[0]['seed']}")[0] == 0
+    for _ in range(2):
+        assert [path.name for path in (out / "images").glob("row*")] == ["row-0.webp"]
+        assert (image(out, "row-0.webp"), by_id(out)["row-0"]["output_path"]) == (first, "images/row-0.webp")
+        assert command("run", jpeg, "--out", out)[0] == 0
+    assert submits(hosted) == 2
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for no other command."""

@@ -697,6 +697,15 @@ def test_what_is_decided_during_a_run_is_in_its_reports(hosted, command, pairs, 
     assert list(decided(out)) == ["row-0", "row-1"]
 
 
+def test_a_run_waits_until_the_contact_sheet_shows_the_decision_too(done, command, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        reports, "write_sheet", lambda *_, **__: seen.append(OutputFolder(done)._is_reporting())
+    )
+    assert command("mark", done, "--accept", "row-0", "--as", "anna")[0] == 0
+    assert (seen, OutputFolder(done)._is_reporting()) == ([True], False)
+
+
 def test_two_who_decide_at_once_are_both_in_the_files(done, command, impatient, monkeypatch):
     """The second one appends while the first writes its reports, and finds the folder held."""
     write_report, late = reports.report.write_report, iter([("row-1", "otto")])

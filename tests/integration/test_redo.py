@@ -633,26 +633,67 @@ def test_the_redo_of_a_rejected_row_that_is_edited_in_the_same_hour(hosted, comm
     assert (statuses(out), submits(hosted)) == ({"saved": 2}, 4 if redo_first else 3)
 
 
-def test_a_rejected_image_is_not_put_back_by_an_edit(hosted, command, pairs, out):
-    """The row keeps what it has, at no cost; said once as a warning with the remedy, then as for any redo."""
+def test_a_row_that_asks_for_its_rejected_image_is_made_with_another_seed(hosted, command, pairs, out):
+    """Edited to a mistake and back: what lies there is of other work, so the row is a changed one."""
     lines = rows(2)
     assert command("run", pairs(lines), "--out", out)[0] == 0
+    rejected = picture(out)
     assert command("mark", out, "--reject", "row-1")[0] == 0
     edited = [lines[0], lines[1] | {"prompt": "walnut"}]
     assert command("run", pairs(edited), "--out", out, "--yes")[0] == 0
     walnut = picture(out)
-    code, _, told = command("run", pairs(lines), "--out", out)
-    assert (code, picture(out), by_id(out)["row-1"]["prompt"]) == (0, walnut, "walnut")
+    manifest = pairs(lines)
+    code, _, told = command("run", manifest, "--out", out)
+    assert (code, picture(out), submits(hosted)) == (2, walnut, 3)
     assert (
-        "asking for an image that was rejected, and keeping the one that is there instead: 1 row, row-1 (row 3)"
+        "asking for an image that was rejected: 1 row, row-1 (row 3). Another one is made, of another seed"
         in told
     )
+    assert "changed: row-1 (row 3)" in command("plan", manifest, "--out", out)[2]
+    assert command("run", manifest, "--out", out, "--yes")[0] == 0
+    row, made = by_id(out)["row-1"], picture(out)
+    assert (row["prompt"], row["seed"] != "1", row["manifest_seed"]) == (lines[1]["prompt"], True, "1")
+    assert made not in {rejected, walnut}
+    for _ in range(2):
+        code, _, told = command("run", manifest, "--out", out)
+        assert (code, picture(out), submits(hosted), "was rejected" in told) == (0, made, 4, False)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_an_edit_that_is_taken_back_brings_the_redo_back(hosted, command, pairs, out, accepted):
+    lines = rows(2)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("mark", out, "--reject", "row-1")[0] == 0
+    assert command("retry", out, "--rejected", "--yes")[0] == 0
+    redone = picture(out)
+    if accepted:
+        assert command("mark", out, "--accept", "row-1", "--as", "anna")[0] == 0
+    edited = [line | {"prompt": "walnut"} for line in lines]
+    assert command("run", pairs(edited), "--out", out, "--yes")[0] == 0
     code, _, told = command("run", pairs(lines), "--out", out)
-    assert (code, picture(out), "was rejected" in told) == (0, walnut, False)
-    assert "1 row keeps what was made for it" in told
-    assert command("mark", out, "--accept", "row-1")[0] == 0
-    assert command("run", pairs([lines[0], lines[1] | {"seed": 9}]), "--out", out, "--yes")[0] == 0
-    assert (by_id(out)["row-1"]["seed"], submits(hosted)) == ("9", 4)
+    assert (code, picture(out), submits(hosted)) == (0, redone, 5)
+    assert "having another one of the same work instead: 1 row, row-1 (row 3)" in told
+    assert by_id(out)["row-1"]["decision"] == ("accepted" if accepted else "cleared")
+
+
+def test_ids_that_are_exchanged_take_along_what_was_made_and_decided(hosted, command, pairs, out):
+    """An Excel sort of one column: each product keeps its image, its redo and its decision under its new id."""
+    lines = rows(3)
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert command("mark", out, "--reject", "row-1", "--as", "anna")[0] == 0
+    assert command("retry", out, "--rejected", "--yes")[0] == 0
+    assert command("mark", out, "--accept", "row-1,row-2", "--as", "anna")[0] == 0
+    first, second = picture(out, "row-1.webp"), picture(out, "row-2.webp")
+    exchanged = [lines[0], lines[1] | {"id": "row-2"}, lines[2] | {"id": "row-1"}]
+    code, _, told = command("run", pairs(exchanged), "--out", out)
+    assert (code, submits(hosted)) == (0, 4)
+    assert "row-2 (was row-1), row-1 (was row-2)" in told
+    assert (picture(out, "row-2.webp"), picture(out, "row-1.webp")) == (first, second)
+    assert {row_id: row["decision"] for row_id, row in by_id(out).items()} == {
+        "row-0": "", "row-1": "accepted", "row-2": "accepted",
+    }  # fmt: skip
+    assert command("run", pairs(lines), "--out", out)[0] == 0
+    assert (picture(out, "row-1.webp"), picture(out, "row-2.webp"), submits(hosted)) == (first, second, 4)
 
 
 def test_a_rejected_image_is_not_put_back_by_a_file(hosted, command, pairs, out):

@@ -91,6 +91,7 @@ def test_a_redo_survives_the_night(person):
     assert (row["manifest_seed"], row["seed"] != "1") == ("1", True)
 
 
+@pytest.mark.slow  # its quick sibling is in test_redo.py
 def test_a_fix_in_failures_csv_survives_the_night(person):
     person.api.settings(blocked_words=["oak 1"])
     assert person.night()[0] == 1
@@ -133,6 +134,7 @@ def test_an_edited_row_is_asked_for_and_then_made(person):
     person.nothing_happens(kept=None)
 
 
+@pytest.mark.slow  # its quick sibling is in test_redo.py
 @pytest.mark.parametrize("night_first", [False, True])
 def test_a_rejected_row_is_made_again_and_edited_in_the_same_hour(person, night_first):
     """What the edit asks for is made and stays, whoever comes first; the rejected image does not come back with the edit."""
@@ -161,6 +163,7 @@ def test_a_rejected_row_is_made_again_and_edited_in_the_same_hour(person, night_
     assert person.image("row-1") not in seen
 
 
+@pytest.mark.slow  # its quick sibling is in test_redo.py
 def test_a_matrix_whose_axis_is_renamed_keeps_what_was_made_and_decided(person, monkeypatch):
     catalog = person.place / "catalog.yaml"
     monkeypatch.setenv("CATALOG", str(catalog))
@@ -195,6 +198,7 @@ def test_a_matrix_whose_axis_is_renamed_keeps_what_was_made_and_decided(person, 
     assert submits(person.api) == 4
 
 
+@pytest.mark.slow  # its quick sibling is in test_redo.py
 def test_a_row_that_is_taken_out_and_comes_back_keeps_all(person):
     lines = rows(3)
     assert person.night()[0] == 0

@@ -612,7 +612,7 @@ def test_an_accepted_row_that_is_edited_is_asked_for_and_says_so(hosted, command
     assert "changed: row-1 (row 3, accepted)" in command("plan", pairs(edited), "--out", out)[2]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("redo_first", [True, False])
 def test_the_redo_of_a_rejected_row_that_is_edited_in_the_same_hour(hosted, command, pairs, out, redo_first):
     """The edit of the manifest is made and stays; the redo is made where its image was still there to be rejected."""
@@ -659,6 +659,7 @@ def test_a_row_that_asks_for_its_rejected_image_is_made_with_another_seed(hosted
         assert (code, picture(out), submits(hosted), "was rejected" in told) == (0, made, 4, False)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("accepted", [True, False])
 def test_an_edit_that_is_taken_back_brings_the_redo_back(hosted, command, pairs, out, accepted):
     lines = rows(2)
@@ -722,6 +723,7 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
     assert (statuses(out), by_id(out)["row-0"]["prompt"].endswith("glossy")) == ({"saved": 1}, True)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("again", [False, True])
 def test_what_an_earlier_version_redid_last_stays_too(hosted, command, pairs, out, again):
     """It noted the redo's work as what the row asks for, and forgot the manifest's fingerprint."""
@@ -983,6 +985,7 @@ def test_a_variable_never_asks_for_a_redo(hosted, command, pairs, out, monkeypat
     assert (seeds(out), submits(hosted)) == ({"row-0": 0}, 1)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("words", [("--only", "row-0"), ("--rejected",), ("--status", "saved")])
 def test_a_variable_never_pays_for_a_redo(hosted, command, pairs, out, monkeypatch, words):
     assert command("run", pairs(1), "--out", out)[0] == 0

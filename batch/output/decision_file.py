@@ -291,7 +291,7 @@ def hash_of(path: Path) -> str | None:
 
 
 def edited_notice(folder: OutputFolder) -> str:
-    """Return the line about a decisions.csv that was left as it is: it was edited, or is no such list at all."""
+    """Return what to say of a decisions.csv that was not written over: it was edited, or is not a list of decisions."""
     path, name, encoding = folder.decisions, quote(str(folder.path)), ""
     try:
         _DecisionTable(path, _encoding_of(path))

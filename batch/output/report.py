@@ -145,9 +145,8 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
                 if listed is not None:
                     write_decisions(listed, chunk, digest)
             if listed is not None and decided:
-                with (
-                    ledger.atomic()
-                ):  # before it takes its place: a file that is not known would count as edited
+                # Before it takes its place: a file that is not known would count as edited.
+                with ledger.atomic():
                     decisions.note_file(ledger, digest.hexdigest())
     except OSError as exc:
         files = f"{folder.report}, {folder.failures.name} or {folder.decisions.name}"

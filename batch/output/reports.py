@@ -76,9 +76,8 @@ def write_reports(
     edited = report.write_report(ledger, folder)
     and_then()
     while ledger.writable and not decisions.are_shown(ledger):
-        with (
-            ledger.atomic()
-        ):  # not before: a run that finds the folder held waits for reports that are being written
+        # Not before: a run that finds the folder held waits for reports that are being written.
+        with ledger.atomic():
             decisions.note_shown(ledger, shown)
         if not decisions.are_shown(ledger):
             shown = decisions.last(ledger)

@@ -242,13 +242,18 @@ class Reading:
     """How a manifest is read: defaults of the model's parameters as text, the template of the images' names.
 
     With `ignore_url_query` the query strings of image URLs do not count for a row's identity. `name` None means
-    DEFAULT_NAME, or, when rows merge into a folder, the template that the folder was made with.
+    DEFAULT_NAME, or, when rows merge into a folder, the template that the folder was made with. `columns` says which
+    heading is which parameter, by the parameter's name or `id`. `sheet` is a sheet's title or its number, from 1;
+    `skip_hidden` leaves out the rows that a workbook hides.
     """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
     encoding: str | None = None
     ignore_url_query: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    sheet: str | None = None
+    skip_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

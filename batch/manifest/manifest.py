@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from batch.core.config import Reading
 from batch.core.errors import ManifestError, UsageError
 from batch.manifest.readers.base import StreamingManifest, refuse
 from batch.manifest.readers.csv_reader import CsvManifest
@@ -49,7 +50,7 @@ class Manifest(Protocol):
         """Yield warnings about the file first, then rows and their problems in order."""
 
 
-def open_manifest(path: Path, *, encoding: str | None = None, out: Path | None = None) -> Manifest:
+def open_manifest(path: Path, reading: Reading | None = None, *, out: Path | None = None) -> Manifest:
     """Open a manifest by its suffix and check all that can be checked before the first row.
 
     Raises ManifestError with every such problem. The file's path is kept as given, so that messages show it as
@@ -57,7 +58,7 @@ def open_manifest(path: Path, *, encoding: str | None = None, out: Path | None =
     """
     suffix = path.suffix.lower()
     if suffix in READERS:
-        return READERS[suffix](path, encoding, out)
+        return READERS[suffix](path, reading or Reading(), out)
     shown = (
         f"{suffix} is not a manifest format." if suffix else "the file has no suffix that shows its format."
     )

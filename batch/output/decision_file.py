@@ -17,6 +17,7 @@ from operator import attrgetter
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
+from batch.core.config import Reading
 from batch.core.csv_format import OWN_PREFIX, csv_lines, escape_formula, unescape_formula
 from batch.core.errors import ManifestError
 from batch.core.models import Problem
@@ -93,7 +94,7 @@ class _DecisionTable(CsvManifest):
     """A CSV file of decisions, or a report: its cells as they are, whatever other columns it has."""
 
     def __init__(self, path: Path, encoding: str | None) -> None:
-        super().__init__(path, encoding)
+        super().__init__(path, Reading(encoding=encoding))
         self.is_report, self.texbatch_own = self.texbatch_own, False
         self.columns = self._header
 

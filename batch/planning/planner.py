@@ -249,10 +249,10 @@ def stage_manifest(
     redo = settings.redo
     manifest: Manifest
     if redo is not None and redo.from_folder:
-        manifest = FolderRows(ledger, folder, redo, settings.only, settings.reading.encoding)
+        manifest = FolderRows(ledger, folder, redo, settings.only, settings.reading)
         path = manifest.path
     else:
-        manifest = open_manifest(path, encoding=settings.reading.encoding, out=folder.path)
+        manifest = open_manifest(path, settings.reading, out=folder.path)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
     if redo is not None and not merging:

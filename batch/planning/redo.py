@@ -30,7 +30,7 @@ from batch.output import report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from batch.core.config import Redo
+    from batch.core.config import Reading, Redo
     from batch.core.parameters import Scalar
     from batch.ledger.ledger import Ledger
     from batch.ledger.totals import ReportRow
@@ -50,7 +50,7 @@ class FolderRows:
     header_line: int | None = 1
 
     def __init__(
-        self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], encoding: str | None
+        self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], reading: Reading
     ) -> None:
         """Choose rows by id, by status, or rejected ones; else the failed and expired ones. Raises UsageError.
 
@@ -68,7 +68,7 @@ class FolderRows:
         self._accepted = decisions.rows_with(ledger, Decision.ACCEPTED)
         self.accepted: list[tuple[int, str]] = []
         self._report = report.report_columns(ledger)
-        self._edits = open_manifest(folder.failures, encoding=encoding) if folder.failures.exists() else None
+        self._edits = open_manifest(folder.failures, reading) if folder.failures.exists() else None
         names = own_report.without_outcomes(tuple(self._report.names))
         self.columns = tuple(dict.fromkeys([*names, *(self._edits.columns if self._edits else ())]))
         self._edited: dict[int, int] = {}

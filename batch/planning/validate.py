@@ -71,7 +71,7 @@ class ValidationReport:
 def validate(path: Path, reading: Reading) -> ValidationReport:
     """Check a manifest without a folder and without the network."""
     try:
-        manifest = open_manifest(path, encoding=reading.encoding)
+        manifest = open_manifest(path, reading)
     except ManifestError as exc:
         return ValidationReport(problems=list(exc.problems))
     with closing(Ledger.temporary()) as ledger:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from batch.core.config import Reading
+
 BOM = "\ufeff"
 DEFAULT = "utf-8-sig"
 SAVE_AS_UTF8 = 'Save it as "CSV UTF-8", or name its encoding with --encoding (from Excel often cp1252).'
@@ -50,7 +52,7 @@ class StreamingManifest(ABC):
     tabular = True
     header_line: int | None = None
 
-    def __init__(self, path: Path, encoding: str | None = None, out: Path | None = None) -> None:
+    def __init__(self, path: Path, reading: Reading, out: Path | None = None) -> None:
         """Open a file; raise ManifestError with all problems of its columns, and with the warnings after them.
 
         `out` is the output folder of this run, whose images no glob yields.
@@ -59,7 +61,8 @@ class StreamingManifest(ABC):
         self.path = path
         self.defaults: Mapping[str, str] = {}
         self._file = str(path)
-        self._encoding = encoding
+        self._reading = reading
+        self._encoding = reading.encoding
         self._codec = DEFAULT
         self._out = out
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch.core import config
 from batch.core.errors import ManifestError
 from batch.core.models import Payload, Problem
 from batch.manifest.expand import Expander
@@ -40,7 +41,7 @@ def read(path: Path, *, encoding: str | None = None, **options) -> Reading:
     """Open and expand; problems of the header are problems like the others. Paths in messages become names."""
     try:
         options.setdefault("overrides", {})
-        items = list(Expander(open_manifest(path, encoding=encoding), **options))
+        items = list(Expander(open_manifest(path, config.Reading(encoding=encoding)), **options))
     except ManifestError as error:
         items = list(error.problems)
     folder = f"{path.parent}/"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiers import examples
 
+from batch.core.config import Reading
 from batch.core.models import Problem, Row
 from batch.manifest.columns import report_names
 from batch.manifest.manifest import open_manifest
@@ -24,7 +25,7 @@ PLAIN = HEAD + ROW.format("first") + ROW.format("second")
 
 
 def rows(path: Path, encoding: str | None = None) -> list[Row]:
-    entries = list(open_manifest(path, encoding=encoding).rows())
+    entries = list(open_manifest(path, Reading(encoding=encoding)).rows())
     assert [entry for entry in entries if isinstance(entry, Problem)] == []
     return [entry for entry in entries if isinstance(entry, Row)]
 

@@ -252,6 +252,7 @@ def short_hour(waits):
     waits(record_s=0.5)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fault", ["404", "garbage"])
 def test_a_picture_that_is_denied_fails_its_row_with_its_cost_when_the_hour_is_over(case, short_hour, fault):
     case.server.faults([{"call": "image", "prompt": "hit", **FAULTS[fault]}])
@@ -262,6 +263,7 @@ def test_a_picture_that_is_denied_fails_its_row_with_its_cost_when_the_hour_is_o
     assert case.accepted() == [1, 1, 1]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fault", ["502 HTML", "truncated"])
 def test_a_picture_that_nobody_denies_stays_paid_when_the_hour_is_over(case, short_hour, fault):
     case.server.faults([{"call": "image", "prompt": "hit", **FAULTS[fault]}])
@@ -288,6 +290,7 @@ def test_a_job_that_neither_status_nor_history_knows_is_expired_with_its_cost_wh
     assert case.accepted() == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_job_that_the_history_cannot_be_asked_about_is_not_expired_within_its_hour(case):
     case.server.faults(
         [{"call": "status", "prompt": "hit", **FAULTS["404"]}, {"call": "history", **FAULTS["503"]}]

@@ -75,6 +75,7 @@ def test_a_mistyped_key_does_not_shut_the_folder(hosted, nightly, out, monkeypat
     assert (statuses(out), hosted.stats(jobs=False)["accepted"]) == ({"saved": 2}, 2)
 
 
+@pytest.mark.slow
 def test_a_mistyped_key_with_local_pictures_does_not_shut_the_folder(
     hosted, command, tmp_path, out, monkeypatch
 ):
@@ -99,6 +100,7 @@ def drawn(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("first", ["--local", None], ids=["local first", "paid first"])
 def test_a_run_refused_for_its_missing_manifest_claims_nothing(hosted, command, drawn, out, tmp_path, first):
@@ -109,6 +111,7 @@ def test_a_run_refused_for_its_missing_manifest_claims_nothing(hosted, command, 
     assert ("simulated" in told) is bool(other)
 
 
+@pytest.mark.slow
 def test_a_run_whose_rows_were_all_refused_claims_nothing(hosted, pairs, out):
     hosted.faults([{"call": "submit", "action": "status", "text": "parameter"}])
     assert go(hosted, pairs(2), out).exit_code == 1
@@ -124,6 +127,7 @@ def test_a_service_that_cannot_be_reached_claims_nothing(api, pairs, out, waits)
     assert go(api, pairs(1), out).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_balance_that_is_too_small_claims_nothing(api, pairs, out):
     api.settings(balance_usd=0.0)
     assert go(api, pairs(1), out, price=30_000).exit_code == 3
@@ -245,6 +249,7 @@ def test_a_key_that_nothing_is_known_of_sends_nothing_until_a_person_says_whose_
     assert hows(out) == ["bound", "said"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("text", ["wrong_key", "forbidden"])
 def test_a_key_that_the_history_refuses_is_said_to_be_refused(hosted, nightly, out, monkeypatch, text):
     assert nightly(1)[0] == 0
@@ -322,6 +327,7 @@ def test_a_local_folder_of_the_version_before_is_local_where_anything_ran(
     assert command("run", drawn(1), "--out", out)[0] == (2 if paid else 0)
 
 
+@pytest.mark.slow
 def test_a_paid_folder_of_the_version_before_is_not_free(hosted, nightly, out, rotate):
     assert nightly(1)[0] == 0
     account = service_of(hosted).account
@@ -334,6 +340,7 @@ def test_a_paid_folder_of_the_version_before_is_not_free(hosted, nightly, out, r
 # -- nothing to do asks for nothing -----------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("key", ["", MISTYPED])
 def test_a_run_with_nothing_to_do_needs_no_key(hosted, nightly, out, monkeypatch, key):
     assert nightly(2)[0] == 0
@@ -345,6 +352,7 @@ def test_a_run_with_nothing_to_do_needs_no_key(hosted, nightly, out, monkeypatch
     assert hows(out) == ["bound"]
 
 
+@pytest.mark.slow
 def test_without_key_and_hosts_a_run_with_nothing_to_do_is_fine(nightly, monkeypatch):
     assert nightly(2)[0] == 0
     monkeypatch.delenv("SEGMIND_API_KEY")
@@ -357,6 +365,7 @@ def test_an_empty_manifest_needs_no_key(nightly, monkeypatch):
     assert nightly(0)[0] == 0
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("folder", ["new", "known"])
 def test_a_row_to_send_needs_a_key(hosted, nightly, out, monkeypatch, folder):
     if folder == "known":
@@ -419,6 +428,7 @@ def test_the_environment_cannot_say_it(strange, hosted, command, pairs, out, mon
     assert "--same-account" in told
 
 
+@pytest.mark.slow
 def test_a_job_file_runs_with_the_word_from_the_command_line(strange, command, pairs, tmp_path, out):
     pairs(2)
     (tmp_path / "job.yaml").write_text("manifest: pairs.csv\nout: out\n")
@@ -427,6 +437,7 @@ def test_a_job_file_runs_with_the_word_from_the_command_line(strange, command, p
     assert statuses(out) == {"saved": 2}
 
 
+@pytest.mark.slow
 def test_retry_asks_whose_the_key_is_as_well(hosted, nightly, rotate, command, out):
     hosted.settings(blocked_words=["oak 1"])
     assert nightly(2)[0] == 1
@@ -463,6 +474,7 @@ def test_the_word_without_a_question_is_refused(nightly, command, out):
 # -- what was taken out of the manifest -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_unknown_row_that_left_the_manifest_is_named_and_ends_with_4(hosted, nightly):
     hosted.faults([{"call": "submit", "action": "reset_after", "prompt": "oak 1"}, NO_HISTORY])
     assert nightly(2)[0] == 4
@@ -486,12 +498,14 @@ def test_an_unknown_row_that_has_changed_is_named_and_ends_with_4(hosted, comman
     assert "2 saved" in told
 
 
+@pytest.mark.slow
 def test_an_unknown_row_that_was_not_selected_still_ends_with_4(hosted, nightly):
     hosted.faults([{"call": "submit", "action": "reset_after", "prompt": "oak 1"}, NO_HISTORY])
     assert nightly(2)[0] == 4
     assert nightly(2, "--only", "row-0")[0] == 4
 
 
+@pytest.mark.slow
 def test_a_paid_row_that_left_the_manifest_is_fetched_and_named_while_it_runs(hosted, nightly, out):
     hosted.settings(latency_s=600.0)
     assert nightly(1, "--job-timeout", "0.3s")[0] == 7
@@ -502,6 +516,7 @@ def test_a_paid_row_that_left_the_manifest_is_fetched_and_named_while_it_runs(ho
     assert (end.exit_code, [stray.name for stray in end.strays]) == (7, ["row-0"])
 
 
+@pytest.mark.slow
 def test_a_log_for_machines_names_them_too(hosted, nightly):
     hosted.faults([{"call": "submit", "action": "reset_after", "prompt": "oak 1"}, NO_HISTORY])
     assert nightly(2)[0] == 4

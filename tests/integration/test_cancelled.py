@@ -172,6 +172,7 @@ async def test_a_run_cancelled_in_flight_and_again_at_its_end_leaves_its_report(
     assert_goes_on(api, manifest, out, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_wait_for_ends_a_run_with_its_own_error(api, manifest, out):
     api.settings(latency_s=1.0)
@@ -214,6 +215,7 @@ async def test_an_error_comes_out_as_itself(api, pairs, manifest, out):
 # -- an interrupt where a loop runs already ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_a_notebook_ends_the_run(api, tmp_path, out):
     """Four are in flight and stay so; the eight behind them are not sent any more."""
     api.settings(latency_s=2.0)
@@ -264,6 +266,7 @@ def test_a_crash_is_told_even_if_no_report_can_be_written(api, manifest, out, mo
     assert "ZeroDivisionError" in repr(died.value)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_who_waits_for_the_end_of_a_broken_run_does_not_wait_for_thumbnails(
     api, manifest, out, thumbs_s, in_flight

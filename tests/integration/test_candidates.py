@@ -82,6 +82,7 @@ def test_the_same_number_again_sends_nothing_and_a_higher_one_the_difference(hos
     assert support.accepted_twice(hosted.stats()) == []
 
 
+@pytest.mark.slow
 def test_only_named_rows_get_them(hosted, command, manifest, out):
     words = ("--only", "row-1", "--candidates", 3, "--yes")
     assert command("run", manifest, "--out", out, *words)[0] == 0
@@ -90,6 +91,7 @@ def test_only_named_rows_get_them(hosted, command, manifest, out):
     assert submits(hosted) == 6
 
 
+@pytest.mark.slow
 def test_rows_that_share_an_image_share_its_candidates(hosted, command, pairs, out):
     lines = [line | {"seed": 7, "prompt": "oak"} for line in rows(2)]
     assert command("run", pairs(lines), "--out", out, "--candidates", 3, "--yes")[0] == 0
@@ -97,6 +99,7 @@ def test_rows_that_share_an_image_share_its_candidates(hosted, command, pairs, o
     assert all(name.startswith("row-0.seed-") for name in aside(out))
 
 
+@pytest.mark.slow
 def test_a_pilot_gets_candidates_for_its_rows_alone(hosted, command, manifest, out):
     words = ("--candidates", 3, "--yes")
     assert command("run", manifest, "--out", out, "--pilot", 2, *words)[0] == 7
@@ -121,6 +124,7 @@ def test_a_cap_is_reached_by_the_further_images_last(hosted, command, manifest, 
     assert (submits(hosted), len(aside(out))) == (12, 8)
 
 
+@pytest.mark.slow
 def test_an_edited_row_begins_a_new_series(hosted, command, pairs, out):
     manifest = pairs(2)
     assert command("run", manifest, "--out", out, "--candidates", 2, "--yes")[0] == 0
@@ -130,6 +134,7 @@ def test_an_edited_row_begins_a_new_series(hosted, command, pairs, out):
     assert len(seeds_of(hosted, "ash")) == 2
 
 
+@pytest.mark.slow
 def test_local_pictures_are_uploaded_once_for_all_seeds(hosted, command, pairs, tmp_path, out):
     support.picture(tmp_path / "chair.png")
     manifest = pairs([rows(1)[0] | {"image_1": "chair.png"}])
@@ -226,6 +231,7 @@ def unknown(hosted, command, pairs, out):
     return {int(job["body"]["seed"]): job["request_id"] for job in sent}
 
 
+@pytest.mark.slow
 def test_an_unknown_candidate_goes_by_its_row_where_it_is_the_only_one(hosted, command, unknown, out):
     seed, *others = unknown
     assert command("resolve", out, "--abandon", "--id", "row-0")[0] == 0
@@ -240,6 +246,7 @@ def test_an_unknown_candidate_goes_by_its_row_where_it_is_the_only_one(hosted, c
     assert (states[seed], {states[each] for each in others}) == ("abandoned", {"unknown"})
 
 
+@pytest.mark.slow
 def test_a_request_is_attached_to_the_only_unknown_candidate_of_a_row(hosted, command, pairs, unknown, out):
     seed = next(iter(unknown))
     words = ("--attach", f"row-0={unknown[seed]}", "--abandon", "--all")

@@ -59,6 +59,7 @@ def test_the_plan_names_every_kind_with_its_price(hosted, command, every_kind, o
     assert command("run", every_kind, "--out", out, "--dry-run")[1] == told
 
 
+@pytest.mark.slow
 def test_rows_that_share_a_job_have_its_price_once(hosted, command, pairs, out):
     def alike(prompt):
         return pairs([line | {"prompt": prompt, "seed": 7} for line in rows(3)])
@@ -179,6 +180,7 @@ def test_a_link_that_is_signed_anew_is_the_same_work(api, pairs, out):
     assert submits(api) == 3
 
 
+@pytest.mark.slow
 def test_without_the_option_it_is_perhaps_the_same_image_and_left_out(hosted, command, pairs, out):
     go(hosted, pairs(signed(rows(2), "monday")), out)
     code, _, told = command("run", pairs(signed(rows(2), "tuesday")), "--out", out)
@@ -190,6 +192,7 @@ def test_without_the_option_it_is_perhaps_the_same_image_and_left_out(hosted, co
     assert "--ignore-url-query" in told
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("first", ["not selected", "failed"])
 def test_what_is_sent_is_the_newest_link(api, pairs, out, first):
     """Yesterday's link no longer opens: a row that was not sent then, or failed, is sent with today's."""
@@ -208,6 +211,7 @@ def test_what_is_sent_is_the_newest_link(api, pairs, out, first):
     assert "sig=monday" in by_id(out)["row-0"]["image_1"]
 
 
+@pytest.mark.slow
 def test_another_path_is_other_work_whatever_its_query(api, pairs, out):
     lines = signed(rows(2), "monday")
     sign_and_go(api, pairs(lines), out)

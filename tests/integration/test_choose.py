@@ -89,6 +89,7 @@ def test_an_edit_of_the_row_ends_it(hosted, command, pairs, made, out):
     assert (by_id(out)["row-1"]["prompt"], submits(hosted)) == ("ash", 7)
 
 
+@pytest.mark.slow
 def test_earlier_work_of_a_row_can_be_chosen_too(hosted, command, pairs, out):
     """Rows that were redone keep what they had before, also without any candidates."""
     assert command("run", pairs(2), "--out", out)[0] == 0
@@ -135,6 +136,7 @@ def test_other_images_of_the_same_seed_are_named_with_the_way_to_them(hosted, co
     assert (image(out), submits(hosted)) == (first, 4)
 
 
+@pytest.mark.slow
 def test_the_report_speaks_of_the_image_that_the_row_had_before(command, made, out):
     _, others = made
     second, third = sorted(others)
@@ -151,6 +153,7 @@ def test_the_report_speaks_of_the_image_that_the_row_had_before(command, made, o
     assert (row["decision"], row["decision_note"]) == ("cleared", note)
 
 
+@pytest.mark.slow
 def test_an_id_with_a_comma_is_chosen_with_quotes_and_without(hosted, command, pairs, out):
     lines = rows(1)
     lines[0]["id"] = "Chair, oak"
@@ -171,6 +174,7 @@ def test_an_image_that_is_gone_cannot_be_chosen(command, made, out):
     assert "texbatch restore brings back only images that rows have now" in told
 
 
+@pytest.mark.slow
 def test_under_another_name_it_is_found(command, made, out):
     _, others = made
     seed, other = min(others.items())
@@ -180,6 +184,7 @@ def test_under_another_name_it_is_found(command, made, out):
     assert image(out) == other
 
 
+@pytest.mark.slow
 def test_a_choice_of_another_format_has_its_own_suffix(hosted, pairs, command, out):
     lines = rows(1)
     assert command("run", pairs(lines), "--out", out)[0] == 0
@@ -232,6 +237,7 @@ def test_a_choice_is_void_when_the_row_has_other_work_by_then(hosted, pairs, com
     assert any("the choice for row-1. Choose again." in line for line in told)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("step", ["find_existing", "write_image", "decode_image"])
 def test_killed_in_between_the_next_command_goes_on(hosted, command, made, out, monkeypatch, step):
     manifest, others = made
@@ -256,6 +262,7 @@ def test_killed_in_between_the_next_command_goes_on(hosted, command, made, out, 
         assert chosen.choices.unplaced(ledger) == []
 
 
+@pytest.mark.slow
 def test_a_row_that_asks_for_any_seed_has_what_it_asked_for(hosted, command, pairs, out):
     manifest = pairs([line | {"seed": -1} for line in rows(2)])
     assert command("run", manifest, "--out", out, "--candidates", 2, "--yes")[0] == 0
@@ -265,6 +272,7 @@ def test_a_row_that_asks_for_any_seed_has_what_it_asked_for(hosted, command, pai
     assert (image(out), submits(hosted)) == (other, 4)
 
 
+@pytest.mark.slow
 def test_a_chosen_image_that_was_moved_away_is_brought_back(hosted, command, made, out):
     _, others = made
     seed, other = min(others.items())

@@ -97,6 +97,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_finishes_it(api, pairs, 
     assert_finishes(api, manifest, out, 40)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("moment", ["pictures", "report"])
 def test_a_disk_that_fills_up_at_a_file_loses_nothing(api, pairs, out, monkeypatch, moment):
     manifest = pairs(12)
@@ -182,6 +183,7 @@ def test_images_that_cannot_be_written_are_named_before_the_first_post(
     assert_finishes(hosted, manifest, out, 5)
 
 
+@pytest.mark.slow
 def test_images_without_room_for_one_byte_stop_the_run_before_the_first_post(
     hosted, command, pairs, small_disk
 ):
@@ -198,6 +200,7 @@ def test_images_without_room_for_one_byte_stop_the_run_before_the_first_post(
     (small_disk / "ballast").unlink()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("moment", ["batch.output.report.write_report", "batch.execution.runner.write_sheet"])
 def test_a_run_whose_reports_find_no_room_stopped_early_and_says_what_it_paid(
     hosted, command, pairs, out, monkeypatch, moment
@@ -256,6 +259,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_sent(api, pairs, out, 
     assert (refused.value.exit_code, submits(api)) == (2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("mount"), reason="a file system is remounted by root only"
 )
@@ -456,6 +460,7 @@ def test_a_write_ahead_log_of_garbage_is_not_dropped_in_silence(hosted, command,
     assert submits(hosted) == 6
 
 
+@pytest.mark.slow
 def test_the_torn_end_of_a_write_ahead_log_costs_only_what_was_not_promised(hosted, command, killed, out):
     """As a power cut leaves it: a last frame that was never synced is dropped, what came before it counts."""
     with (out / "ledger.sqlite-wal").open("ab") as wal:
@@ -464,6 +469,7 @@ def test_the_torn_end_of_a_write_ahead_log_costs_only_what_was_not_promised(host
     assert submits(hosted) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("step", ["empty file", "write-ahead log", "script", "bound"])
 def test_a_ledger_killed_while_it_was_made_is_finished_by_the_next_run(api, pairs, out, step, monkeypatch):
@@ -529,6 +535,7 @@ def test_a_migration_that_fails_leaves_the_old_ledger(api, pairs, out, monkeypat
     assert submits(api) == 3
 
 
+@pytest.mark.slow
 def test_an_old_ledger_can_be_read_without_being_changed(hosted, command, pairs, out, request):
     manifest = pairs(3)
     go(hosted, manifest, out)
@@ -614,6 +621,7 @@ def test_a_clock_that_is_moved_while_jobs_are_in_flight_ends_none_of_them(apart,
     assert accepted() == 12
 
 
+@pytest.mark.slow
 def test_a_clock_moved_on_does_not_shorten_the_time_a_lost_submit_is_given(apart, pairs, out, wall):
     """Two hours on by the wall, a second by the run: the history lists it late, and it is not sent again."""
     api, accepted = apart
@@ -624,6 +632,7 @@ def test_a_clock_moved_on_does_not_shorten_the_time_a_lost_submit_is_given(apart
     assert (end.exit_code, statuses(out), accepted()) == (0, {"saved": 3}, 3)
 
 
+@pytest.mark.slow
 def test_a_clock_moved_back_between_runs_does_not_make_the_next_wait_for_hours(apart, pairs, out, wall):
     api, accepted = apart
     wall.off = 7200
@@ -659,6 +668,7 @@ def test_what_was_in_flight_is_fetched_after_the_clock_was_moved(apart, pairs, o
 # -- the hour ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_least_time_left_is_polled_first(api, pairs, out):
     """Three jobs of an earlier run, the last row the oldest; nothing new is sent before they are asked for."""
     api.settings(latency_s=0.6)
@@ -719,6 +729,7 @@ def test_an_expired_record_whose_picture_the_history_knows_is_fetched(api, pairs
     assert summary(out)["spent_usd"] == 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_paid_pictures_that_wait_to_be_fetched_slow_the_submitting(api, pairs, out, monkeypatch, waits):
     """Nothing under a minute; from then on a second for each minute of age, ten at the most; it ends with the fetch."""

@@ -72,6 +72,7 @@ def test_what_is_sent_carries_the_signature_of_tonight(hosted, night):
     assert (body["prompt"], body["image_1"]) == ("oak 1", aws("chair", 2))
 
 
+@pytest.mark.slow
 def test_a_link_in_a_column_of_its_own_is_the_same_work(night):
     """The image comes from a template: the id is made of the column that holds the link."""
     first = night([{"image_1": "{url}", "image_2": support.TEXTURE, "prompt": "oak", "url": aws("chair", 1)}])
@@ -177,6 +178,7 @@ def of_products(night, *names, link=plain, **more):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.usefixtures("yes")
 @pytest.mark.parametrize("renamed", [False, True])
@@ -197,6 +199,7 @@ def test_another_query_that_never_arrived_is_asked_for_once_more(hosted, night, 
     assert statuses(out) == {"saved": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.usefixtures("yes")
 @pytest.mark.parametrize("left", [("b", "c"), ("c", "a", "b"), ("a", "x", "b", "c")])
@@ -228,6 +231,7 @@ def test_a_row_that_is_edited_back_under_a_link_signed_again_is_left_out(night):
     assert night(of_products(2, "a", "b"), "--yes")[:2] == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("more", [{}, {"id": True}], ids=["no ids", "ids"])
 def test_a_row_that_was_left_out_is_left_out_of_a_retry_too(hosted, command, night, out, more):
@@ -273,6 +277,7 @@ def test_rows_that_trade_their_queries_pay_nothing(night):
     assert night([row("a", 2), row("b", 1)])[:2] == (0, 0)
 
 
+@pytest.mark.slow
 def test_images_that_are_one_only_because_queries_are_ignored_are_named(hosted, command, pairs, out):
     several = [
         line | {"image_1": f"https://h/image?id={n}", "prompt": "oak", "seed": 1}
@@ -297,6 +302,7 @@ def test_an_option_that_is_given_or_left_out_later_pays_nothing(night):
 # -- columns that ask for nothing -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", [1, -1])
 def test_an_unrelated_column_makes_no_second_copy(night, out, seed):
@@ -388,6 +394,7 @@ def test_a_row_stays_as_it_was_read_when_it_was_paid(hosted, command, pairs, out
     assert (code, submits(hosted), told.count("read otherwise by an earlier version")) == (0, 2, 0)
 
 
+@pytest.mark.slow
 def test_a_redone_row_stays_as_it_was_read_when_it_was_paid(hosted, command, pairs, out, request):
     before = lines(1, aws, 1, id="chair", seed=1)[0] | {"prompt": "old: oak"}
     assert command("run", pairs([before]), "--out", out)[0] == 0
@@ -408,6 +415,7 @@ def test_a_row_that_was_not_paid_is_read_as_today(hosted, command, pairs, out, r
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("ids", [("x", "y"), ("", "")], ids=["ids", "no ids"])
 def test_a_row_read_as_today_stays_so_beside_one_that_says_what_was_read_before(
@@ -424,6 +432,7 @@ def test_a_row_read_as_today_stays_so_beside_one_that_says_what_was_read_before(
     assert [row["prompt"] for row in support.report(out)] == ["shown: oak", "old: oak"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", [1, -1])
 def test_a_drawn_seed_goes_out_with_the_link_of_tonight(hosted, night, seed):
     hosted.settings(blocked_words=["oak 0"])
@@ -434,6 +443,7 @@ def test_a_drawn_seed_goes_out_with_the_link_of_tonight(hosted, night, seed):
     assert (second["image_1"], second["seed"]) == (aws("chair", 2), first["seed"])
 
 
+@pytest.mark.slow
 def test_a_new_product_without_an_id_is_sent_where_queries_choose_the_image(hosted, command, pairs, out):
     """One paid product leaves and another comes: the third still stands, so the query is what names a product."""
 

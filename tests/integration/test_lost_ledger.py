@@ -158,6 +158,7 @@ def test_an_old_copy_of_the_ledger_pays_for_nothing_again(api, tmp_path, out, se
     assert not list((out / "images").rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_failed_row_that_the_lost_run_may_have_retried_is_not_sent_again_unproven(
     api, pairs, out, tmp_path
 ):
@@ -226,6 +227,7 @@ def test_a_ledger_that_is_gone_is_not_made_anew(hosted, command, manifest, out, 
     assert not (out / "ledger.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_pictures_alone_are_not_advised_to_be_moved_away(hosted, command, pairs, out):
     """Neither a mark nor a report is left: whose pictures these are is not known."""
     manifest = pairs(2)
@@ -259,6 +261,7 @@ def test_a_folder_of_before_has_no_mark_and_gets_one(api, pairs, out):
     assert submits(api) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("text", [b"", b"\0" * 48, b"garbage", b"\xff" * 60])
 def test_a_mark_that_cannot_be_read_is_made_anew(api, pairs, out, text):
@@ -268,6 +271,7 @@ def test_a_mark_that_cannot_be_read_is_made_anew(api, pairs, out, text):
     assert Mark.read(out / "ledger.sqlite").seq > 8
 
 
+@pytest.mark.slow
 def test_a_mark_that_is_a_link_is_named(api, pairs, out, tmp_path):
     go(api, pairs(2), out)
     (out / MARK_FILE).unlink()

@@ -154,6 +154,7 @@ def test_every_problem_is_named_and_nothing_is_written(hosted, command, manifest
     assert (appended(out), (out / "report.csv").read_bytes()) == ([], before)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -245,6 +246,7 @@ def test_an_image_that_a_person_changed_is_another_one(done, command):
     assert decided(done) == {"row-0": ("rejected", "texture", "", "anna")}
 
 
+@pytest.mark.slow
 def test_a_row_that_was_changed_before_this_version_is_read_once_more(done, command):
     support.picture(done / "images" / "row-0.webp", "green")
     command("report", done)
@@ -262,6 +264,7 @@ def test_a_changed_image_that_cannot_be_read_cannot_be_judged(done, command):
     assert command("mark", done, "--accept-unflagged", "--as", "anna")[1] == "3 accepted, 0 rejected\n"
 
 
+@pytest.mark.slow
 def test_another_seed_is_undecided_and_the_earlier_image_is_as_it_was(hosted, command, pairs, out):
     lines = rows(2)
     command("run", pairs(lines), "--out", out)
@@ -304,6 +307,7 @@ def test_a_file_as_it_was_written_says_nothing_new(judged, command):
     assert len(appended(judged)) == 2
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "how",
     [
@@ -395,6 +399,7 @@ def test_a_report_that_knows_of_a_changed_image_speaks_of_that(done, command, tm
     assert decided(done) == {"row-0": ("accepted", "", "", "otto")}
 
 
+@pytest.mark.slow
 def test_the_note_about_another_image_is_nobodys(judged, command):
     support.picture(judged / "images" / "row-1.webp", "green")
     command("report", judged)
@@ -403,6 +408,7 @@ def test_the_note_about_another_image_is_nobodys(judged, command):
     assert decided(judged)["row-1"] == ("accepted", "", "", "otto")
 
 
+@pytest.mark.slow
 def test_a_reason_is_for_a_rejection_in_a_file_too(judged, command):
     rewrite(
         judged / "decisions.csv", lambda line: line | {"decision_reason": "shape", "decision": "accepted"}
@@ -424,6 +430,7 @@ def test_a_line_that_is_older_than_a_decision_is_a_conflict(judged, command, tmp
     assert decided(judged)["row-1"][0] == "accepted"  # that line was not edited: it is old
 
 
+@pytest.mark.slow
 def test_a_report_that_is_older_than_a_decision_is_a_conflict_too(done, command, tmp_path):
     mine = tmp_path / "mine.csv"
     shutil.copy(done / "report.csv", mine)
@@ -434,6 +441,7 @@ def test_a_report_that_is_older_than_a_decision_is_a_conflict_too(done, command,
     assert "row-0 (line 2): otto has rejected it since" in why
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("lost", ["reformatted", "no column"])
 def test_a_line_that_may_be_older_than_a_decision_is_named(judged, command, tmp_path, lost):
     mine = tmp_path / "mine.csv"
@@ -461,6 +469,7 @@ def test_who_decided_is_the_cell_where_that_was_edited(judged, command, monkeypa
     assert {row_id: said[3] for row_id, said in decided(judged).items()} == {"row-0": "otto", "row-1": "eva"}
 
 
+@pytest.mark.slow
 def test_a_row_that_left_the_manifest_stops_no_other_line(judged, command, pairs):
     shutil.copy(judged / "decisions.csv", judged.parent / "mine.csv")
     command("run", pairs(rows(4)[1:]), "--out", judged)
@@ -490,6 +499,7 @@ def test_a_column_of_the_manifest_keeps_its_name(hosted, command, pairs, out, tm
     assert by_id(out)["row-0"]["decision"] == "buy"
 
 
+@pytest.mark.slow
 def test_ids_with_braces_are_found_in_both_files(hosted, command, pairs, out, tmp_path):
     lines = rows(2)
     lines[0]["id"] = "{{oak}}"
@@ -532,6 +542,7 @@ def test_edits_are_never_written_over(judged, command, manifest, out, monkeypatc
     assert [line["id"] for line in table(out / "decisions.csv")] == ["row-0", "row-1", "row-3"]
 
 
+@pytest.mark.slow
 def test_edits_that_are_saved_while_the_reports_are_written_are_not_written_over(
     judged, command, monkeypatch
 ):
@@ -549,6 +560,7 @@ def test_edits_that_are_saved_while_the_reports_are_written_are_not_written_over
     assert (judged / "decisions.csv").read_bytes() == edited[0]
 
 
+@pytest.mark.slow
 def test_edits_that_say_what_holds_are_written_over(judged, command):
     edit(judged, decision=" ACCEPTED")
     written = (judged / "decisions.csv").read_bytes()
@@ -567,6 +579,7 @@ def test_another_programs_file_is_left_alone(judged, command):
     assert (code, "decisions.csv:1:" in why) == (2, True)
 
 
+@pytest.mark.slow
 def test_edits_in_another_encoding_are_edits(judged, command):
     edits = {"decision": "rejected", "decision_note": "zu groß"}
     rewrite(judged / "decisions.csv", lambda line: line | edits, delimiter=";", encoding="cp1252")
@@ -588,6 +601,7 @@ def test_edits_are_dropped_as_it_is_said(judged, command):
     assert table(judged / "decisions.csv") == before
 
 
+@pytest.mark.slow
 def test_an_id_that_a_spreadsheet_changed_is_known_by_its_image(hosted, command, pairs, out):
     lines = rows(2)
     lines[0]["id"] = "000123"
@@ -612,6 +626,7 @@ def test_what_cannot_be_read_there_stops_no_report(judged, command, manifest):
     assert (code, "is not a list of decisions" in said) == (0, True)
 
 
+@pytest.mark.slow
 def test_edits_with_a_wrong_word_wait_too(judged, command):
     edit(judged, decision="acceptable")
     assert "was edited" in command("report", judged)[2]
@@ -625,6 +640,7 @@ def test_a_new_folder_that_has_such_a_file_is_refused(hosted, command, manifest,
     assert (code, "decisions.csv: texbatch did not write it" in why, submits(hosted)) == (2, True, 0)
 
 
+@pytest.mark.slow
 def test_a_process_that_ended_before_it_noted_its_file_has_edited_nothing(judged, command):
     """As a kill leaves it: the file is an older one than the ledger expects."""
     older = (judged / "decisions.csv").read_bytes()
@@ -697,6 +713,7 @@ def test_what_is_decided_during_a_run_is_in_its_reports(hosted, command, pairs, 
     assert list(decided(out)) == ["row-0", "row-1"]
 
 
+@pytest.mark.slow
 def test_a_run_waits_until_the_contact_sheet_shows_the_decision_too(done, command, monkeypatch):
     seen = []
     monkeypatch.setattr(
@@ -723,6 +740,7 @@ def test_two_who_decide_at_once_are_both_in_the_files(done, command, impatient, 
     assert [line["decided_by"] for line in table(done / "decisions.csv")] == ["anna", "otto"]
 
 
+@pytest.mark.slow
 def test_two_who_decide_of_the_same_image_follow_each_other(done, command, monkeypatch):
     """Somebody decides between the look at the ledger and the append: it is looked at again."""
     undecided, late = decisions.undecided, iter([("row-1", "otto")])
@@ -743,6 +761,7 @@ def test_two_who_decide_of_the_same_image_follow_each_other(done, command, monke
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_ledger_that_was_closed_clean_still_is(done, command, monkeypatch):
     """So that the next run need not check every page; where another wrote meanwhile nobody vouches for it."""
     command("mark", done, "--accept", "row-0", "--as", "anna")
@@ -752,6 +771,7 @@ def test_a_ledger_that_was_closed_clean_still_is(done, command, monkeypatch):
     assert checked == []
 
 
+@pytest.mark.slow
 def test_nobody_vouches_for_what_another_wrote(done):
     path = done / "ledger.sqlite"
     ledger = Ledger.append_to(path)
@@ -763,6 +783,7 @@ def test_nobody_vouches_for_what_another_wrote(done):
     assert not clean
 
 
+@pytest.mark.slow
 def test_an_older_ledger_is_brought_up_to_date_by_who_holds_the_folder(done, command, impatient):
     support.made_by(done, 8)
     folder = OutputFolder(done)
@@ -781,6 +802,7 @@ def test_a_ledger_that_another_program_holds_is_waited_for_and_then_named(done, 
     assert (code, "another program holds it" in why, appended(done)) == (2, True, [])
 
 
+@pytest.mark.slow
 def test_more_names_than_a_page_are_looked_up(done, command, monkeypatch):
     monkeypatch.setattr(image_index, "NAMES_A_PAGE", 2)
     support.picture(done / "images" / "row-2.webp", "green")

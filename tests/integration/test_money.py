@@ -98,6 +98,7 @@ def test_what_was_unknown_before_counts_against_the_cap(pairs, out, one_try):
         assert (accepted(api), billed(api)) == (5, 5 * PRICE)
 
 
+@pytest.mark.slow
 def test_a_job_that_was_free_does_not_open_the_purse(pairs, out):
     """The folder's last job cost nothing: the next ones are still set aside at what the others cost."""
     with LocalApi(**INSTANT) as api:
@@ -147,6 +148,7 @@ def test_a_killed_run_keeps_its_cap_when_continued(tmp_path):
         support.assert_ledger_sound(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_service_that_names_no_cost_is_still_capped_after_a_kill(pairs, out):
     """What was set aside for such a job stays set aside, in this run and in the one that continues it."""
     picture = base64.b64encode(placeholder_image({"prompt": "x", "image_format": "webp"})).decode()
@@ -161,6 +163,7 @@ def test_a_service_that_names_no_cost_is_still_capped_after_a_kill(pairs, out):
         assert accepted(api) == 3
 
 
+@pytest.mark.slow
 def test_a_price_that_rises_is_set_aside_from_the_first_bill_on(pairs, out):
     """Beyond the cap goes at most the rise of what was in flight when the first new bill came: here 4 x $0.03."""
     with LocalApi(**support.QUICK) as api:
@@ -238,11 +241,12 @@ def test_a_balance_that_covers_a_part_is_a_warning(pairs, out):
         assert "The account has $0.10, this run may cost $0.30" in warning
 
 
+@pytest.mark.slow
 def test_an_ample_balance_is_no_news(api, pairs, out):
     assert warnings_of(api, pairs(2), out, price=PRICE)[1] == []
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -266,6 +270,7 @@ def test_a_balance_that_cannot_be_read_is_a_warning_and_no_more(api, pairs, out,
     assert "The balance could not be read" in warned[0]
 
 
+@pytest.mark.slow
 def test_nothing_to_send_asks_for_no_balance(api, pairs, out):
     manifest = pairs(2)
     go(api, manifest, out)

@@ -61,6 +61,7 @@ def test_a_job_has_the_same_fields_at_every_step(hosted, command, manifest, out)
     assert {line["cost_usd"] for line in completed} == {0.03}
 
 
+@pytest.mark.slow
 def test_an_attempt_is_counted_where_the_ledger_counts_it(hosted, command, tmp_path, out):
     hosted.faults(
         [{"call": "submit", "action": "status", "text": "rate_limit", "reset_in_s": 0.05, "first": 1}]
@@ -92,6 +93,7 @@ def test_without_verbose_what_went_wrong_is_told_and_quiet_leaves_it(hosted, com
     assert [line["event"] for line in log] == ["job.failed", "run.ended"]
 
 
+@pytest.mark.slow
 def test_progress_and_warnings_are_events_too(hosted, command, manifest, out, monkeypatch):
     monkeypatch.setattr("batch.cli.console.LOG_EVERY_S", 0.0)
     hosted.faults([{"call": "credits", "action": "status", "status": 500, "body": "no"}])
@@ -131,6 +133,7 @@ def test_a_bug_is_told_in_the_same_format_without_the_key(hosted, command, manif
     assert hosted.api_key not in log
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_key_that_the_service_echoes_is_masked(command, manifest, out, monkeypatch, log_format):
     with LocalApi(**support.QUICK) as api:
@@ -156,6 +159,7 @@ def test_a_log_can_be_asked_for_by_the_environment_and_by_a_job_file(
 # -- quiet ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_quiet_speaks_when_rows_failed(hosted, command, manifest, out):
     hosted.settings(blocked_words=["oak 3"])
     code, told, why = command("run", manifest, "--out", out, "-q")
@@ -164,6 +168,7 @@ def test_quiet_speaks_when_rows_failed(hosted, command, manifest, out):
     assert "texbatch retry" in why
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("options", "code"),
     [(["--pilot", "2"], 7), (["--max-cost", "0.06", "--price", "0.03", "--concurrency", "1"], 8)],

@@ -94,6 +94,7 @@ def test_rows_of_one_job_each_get_it_under_their_own_name(api, pairs, out, gives
     assert_a_night_changes_nothing(api, manifest, out)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_the_name_of_another_row_is_left_to_it(api, pairs, out, gives, order):
     """Three rows with one stem, one of them asks for WebP: all come as WebP."""
@@ -112,6 +113,7 @@ def test_the_name_of_another_row_is_left_to_it(api, pairs, out, gives, order):
         assert_a_night_changes_nothing(api, manifest, out, name="{product}.{ext}")
 
 
+@pytest.mark.slow
 def test_two_rows_with_the_very_same_bytes_do_not_share_a_file(api, pairs, out, gives):
     gives(lambda _: placeholder_image({"image_format": "webp"}))
     lines = [line | {"image_format": f, "product": "sofa"} for line, f in zip(rows(2), SUFFIX, strict=False)]
@@ -121,6 +123,7 @@ def test_two_rows_with_the_very_same_bytes_do_not_share_a_file(api, pairs, out, 
     assert_a_night_changes_nothing(api, manifest, out, name="{product}.{ext}")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("taken", ["file", "link", "folder"])
 def test_what_texbatch_did_not_write_is_never_written_over(api, pairs, out, gives, taken, tmp_path):
     gives("webp")
@@ -142,6 +145,7 @@ def test_what_texbatch_did_not_write_is_never_written_over(api, pairs, out, give
     assert_a_night_changes_nothing(api, manifest, out)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_renamed_takes_its_image_along(api, pairs, out, gives):
     gives("webp")
     lines = rows(2, image_format="jpeg", product="x")
@@ -153,6 +157,7 @@ def test_a_row_that_is_renamed_takes_its_image_along(api, pairs, out, gives):
     assert_a_night_changes_nothing(api, manifest, out, name=name)
 
 
+@pytest.mark.slow
 def test_a_redo_that_comes_so_again_replaces_the_earlier_one(api, pairs, out, gives):
     gives("webp")
     lines = rows(1, image_format="jpeg")
@@ -196,6 +201,7 @@ def test_an_image_that_was_written_before_a_kill_is_taken_for_what_it_is(api, pa
     assert_a_night_changes_nothing(api, manifest, out)
 
 
+@pytest.mark.slow
 def test_a_paid_image_that_no_row_wants_any_more_is_set_aside_under_its_own_suffix(api, pairs, out, gives):
     gives("webp")
     api.faults([{"call": "status", "action": "status", "status": 503}])
@@ -236,6 +242,7 @@ def test_a_run_of_whose_first_images_none_can_be_kept_stops(api, pairs, out, giv
     assert by_id(out)["row-0"]["error_class"] == "no_image"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_one_image_that_came_lets_the_run_go_on(api, pairs, out, gives):
     gives(lambda body: placeholder_image(body) if body["prompt"] == "oak 0" else b"soon")
@@ -244,6 +251,7 @@ def test_one_image_that_came_lets_the_run_go_on(api, pairs, out, gives):
     assert end.exit_code in {1, 7}  # 7: on a busy machine one of them is still at work
 
 
+@pytest.mark.slow
 def test_images_in_another_format_do_not_stop_a_run(api, pairs, out, gives):
     gives("png")
     assert go(api, pairs(30), out).exit_code == 0
@@ -253,6 +261,7 @@ def test_images_in_another_format_do_not_stop_a_run(api, pairs, out, gives):
 # -- moved away --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("back", ["from a folder", "from the service"])
 def test_an_image_that_was_moved_away_stays_so_and_comes_back_under_its_own_suffix(

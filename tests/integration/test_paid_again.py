@@ -106,6 +106,7 @@ def test_a_yes_that_is_typed_does(hosted, command, mixed, out, job, where):
     assert statuses(out)["saved"] == len(by_id(out))
 
 
+@pytest.mark.slow
 def test_a_retry_leaves_them_out_too(hosted, command, mixed, out):
     code, _, told = command("retry", out)
     assert (code, submits(hosted)) == (1, 4 + 1)
@@ -139,6 +140,7 @@ def test_a_person_is_asked_for_the_same_work(hosted, mixed, out, answer, code, s
     assert (process.returncode, submits(hosted)) == (code, 4 + sent), told
 
 
+@pytest.mark.slow
 def test_an_edited_row_whose_job_was_paid_is_changed_also_in_failures_csv(
     hosted, command, mixed, out, monkeypatch
 ):
@@ -153,6 +155,7 @@ def test_an_edited_row_whose_job_was_paid_is_changed_also_in_failures_csv(
     assert "left out, would be paid again: row-2 (failed, paid), for about $0.03" in told
 
 
+@pytest.mark.slow
 def test_a_redo_is_no_edit(hosted, command, pairs, out, monkeypatch):
     assert command("run", pairs(2), "--out", out)[0] == 0
     monkeypatch.setenv("TEXBATCH_YES", "1")
@@ -162,6 +165,7 @@ def test_a_redo_is_no_edit(hosted, command, pairs, out, monkeypatch):
     assert submits(hosted) == 3
 
 
+@pytest.mark.slow
 def test_a_row_edited_while_others_were_chosen_is_still_asked_for(hosted, command, pairs, out):
     """What --only leaves out keeps what was paid for: it must not slip in as new the next time."""
     lines = rows(3)
@@ -175,7 +179,7 @@ def test_a_row_edited_while_others_were_chosen_is_still_asked_for(hosted, comman
     assert (submits(hosted), by_id(out)["row-0"]["prompt"]) == (5, "walnut")
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "options", [["--retry-failed"], ["--retry-failed", "--yes"], ["--only", "row-1,row-4"], []]
 )
@@ -221,7 +225,7 @@ def cut_the_link(folder):
     (folder / "oak.png").symlink_to(folder / "nowhere.png")
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("go_away", [delete, unmount, lock, cut_the_link])
 def test_saved_rows_do_not_need_their_inputs(hosted, command, pairs, out, local, tmp_path, go_away):
     assert command("run", pairs(local), "--out", out)[0] == 0
@@ -254,6 +258,7 @@ def test_a_replaced_input_is_changed_work(hosted, command, pairs, out, local, tm
     assert (code, "has changed since" in told, submits(hosted)) == (2, True, 4)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("yes", [[], ["--yes"]], ids=["", "yes"])
 def test_an_expired_row_needs_its_input_only_to_be_sent_again(
     hosted, command, pairs, out, local, tmp_path, yes

@@ -130,6 +130,7 @@ def test_a_picture_that_its_host_and_the_history_deny_is_failed_with_its_cost(ap
     assert (row["error_class"], row["cost"], submits(api)) == ("unusable_picture", "0.030000", 4)
 
 
+@pytest.mark.slow
 def test_a_resume_without_a_network_loses_nothing(pairs, out, tmp_path):
     manifest = pairs(3)
     with LocalApi(**support.QUICK) as api:
@@ -153,6 +154,7 @@ def test_a_host_that_takes_no_connection_settles_nothing_but_the_history_may_kno
     assert_all_saved(api, out, 4)
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_too_large_is_denied_by_its_size(api, pairs, out, monkeypatch):
     manifest = pairs(1)
     go(api, manifest, out)
@@ -178,6 +180,7 @@ def test_a_person_is_told_what_to_do(hosted, command, manifest, out):
     assert (code, "not fetched" in told, submits(hosted)) == (0, False, 4)
 
 
+@pytest.mark.slow
 def test_within_its_hour_a_picture_is_left_to_the_next_run_whatever_is_said(api, manifest, out):
     api.faults(GONE[:2])
     assert (go(api, manifest, out, job_timeout_s=0.3).exit_code, statuses(out)) == (1, {"pending": 4})
@@ -214,6 +217,7 @@ def test_an_image_that_is_not_there_yet_is_asked_for_until_it_is(api, manifest, 
     assert calls(api)["image"] == 14
 
 
+@pytest.mark.slow
 def test_images_that_come_as_late_as_their_history_are_not_lost(api, manifest, out):
     """Neither their host nor the history has them at first; a row of the history can land late."""
     api.faults([NO_PICTURE | {"first": 12}, NOT_LISTED | {"first": 8}])
@@ -249,6 +253,7 @@ def test_images_that_do_not_come_are_spoken_of_soon_and_stay_pending(
     assert by_id(out)["row-1"]["error_class"] == ""
 
 
+@pytest.mark.slow
 def test_images_that_come_in_good_time_are_not_spoken_of(hosted, command, manifest, out):
     hosted.faults([NO_PICTURE | {"first": 6}])
     code, _, told = command("run", manifest, "--out", out)
@@ -291,6 +296,7 @@ def test_a_history_out_of_reach_expires_nothing(api, manifest, out, why):
     assert_all_saved(api, out, 4)
 
 
+@pytest.mark.slow
 def test_a_history_that_is_away_for_a_while_is_asked_until_it_answers(api, manifest, out):
     in_flight_for_two_hours(api, manifest, out)
     api.faults([*NO_RECORD, OUT_OF_REACH["503"] | {"first": 12}])
@@ -349,6 +355,7 @@ def test_a_job_that_is_still_at_work_keeps_no_new_one_waiting(api, pairs, out):
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_images_out_of_reach_keep_new_work_waiting_for_a_while_only(api, pairs, out, waits):
     waits(head_start_s=0.3)
     left_behind(api, pairs, out, "completed")
@@ -357,6 +364,7 @@ def test_images_out_of_reach_keep_new_work_waiting_for_a_while_only(api, pairs, 
     assert (len(seen), statuses(out)) == (5, {"saved": 9, "pending": 1})
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_waiting_for_what_was_paid_before(api, pairs, out, monkeypatch):
     left_behind(api, pairs, out, "completed")
     api.faults([answers("image", "status", status=503)])
@@ -406,6 +414,7 @@ def test_an_upload_is_made_again_after_a_refusal_of_the_submit(api, with_a_file,
     assert calls(api)["upload"] == 3  # the other row's is not forgotten
 
 
+@pytest.mark.slow
 def test_an_upload_that_did_its_work_is_used_again(api, with_a_file, out):
     assert go(api, with_a_file("red"), out).exit_code == 0
     assert go(api, with_a_file("red", "red"), out).exit_code == 0
@@ -474,6 +483,7 @@ def test_rows_that_exchange_their_ids_keep_their_pictures_at_no_cost(
     assert calls(api) == before
 
 
+@pytest.mark.slow
 def test_two_rows_that_swap_their_ids_keep_their_pictures(api, pairs, out):
     lines = rows(2)
     go(api, pairs(lines), out)
@@ -535,6 +545,7 @@ def test_a_run_that_misses_nothing_searches_nothing(api, pairs, out, searches):
     assert (searches, submits(api)) == ([], 5)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("by", [0, 1, -1], ids=["the same ids", "ids handed on", "ids handed back"])
 def test_pictures_that_were_not_mounted_are_found_when_they_are(api, pairs, out, by):

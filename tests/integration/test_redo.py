@@ -69,6 +69,7 @@ def test_a_redo_is_confirmed_with_its_price(hosted, command, pairs, out):
     assert (support.files_in(out), report(out)) == before
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("words", "question"),
     [
@@ -119,6 +120,7 @@ def test_the_next_seed_begins_anew_after_the_last(hosted, command, pairs, out, b
     assert seeds(out) == {"row-0": after}
 
 
+@pytest.mark.slow
 def test_a_seed_that_nobody_gave_is_counted_up_too(hosted, command, pairs, out):
     """The effective one: the model's default, written down in the report."""
     (line,) = rows(1)
@@ -158,6 +160,7 @@ def test_a_prompt_and_a_seed_change_together(hosted, command, pairs, out):
     assert (row["seed"], row["prompt"], submits(hosted)) == ("2", "oak 1 glossy", 3)
 
 
+@pytest.mark.slow
 def test_a_name_made_of_the_seed_follows_it(hosted, command, pairs, out):
     assert command("run", pairs(1), "--out", out, "--name", "{id}-{seed}.{ext}")[0] == 0
     assert command("retry", out, "--only", "row-0", "--seed", "+1", "--yes")[0] == 0
@@ -165,6 +168,7 @@ def test_a_name_made_of_the_seed_follows_it(hosted, command, pairs, out):
     assert list(versions(out)) == ["row-0-0"]
 
 
+@pytest.mark.slow
 def test_the_picture_files_of_today_are_sent(hosted, command, pairs, tmp_path, out):
     support.picture(tmp_path / "chair.png")
     assert command("run", pairs([rows(1)[0] | {"image_1": "chair.png"}]), "--out", out)[0] == 0
@@ -203,6 +207,7 @@ def test_a_redo_stays_whatever_nights_follow(hosted, command, pairs, out, words)
     support.assert_pictures_belong(out, hosted.stats())
 
 
+@pytest.mark.slow
 def test_a_redo_is_said_in_the_log_and_a_quiet_run_stays_quiet(hosted, command, pairs, out):
     manifest = pairs(2)
     assert command("run", manifest, "--out", out)[0] == 0
@@ -227,6 +232,7 @@ def test_an_edit_of_its_row_ends_a_redo(hosted, command, pairs, out):
     assert (row["prompt"], row["seed"], row["manifest_seed"], submits(hosted)) == ("walnut", "1", "", 4)
 
 
+@pytest.mark.slow
 def test_a_row_edited_to_what_was_redone_has_it(hosted, command, pairs, out):
     """At no cost; and from then on later edits count from there: the row before is an edit."""
     lines = rows(2)
@@ -242,6 +248,7 @@ def test_a_row_edited_to_what_was_redone_has_it(hosted, command, pairs, out):
     assert (seeds(out)["row-1"], submits(hosted)) == (1, 3)
 
 
+@pytest.mark.slow
 def test_other_columns_of_a_redone_row_change_at_no_cost(hosted, command, pairs, out):
     lines = [line | {"note": "first"} for line in rows(2)]
     assert command("run", pairs(lines), "--out", out)[0] == 0
@@ -251,6 +258,7 @@ def test_other_columns_of_a_redone_row_change_at_no_cost(hosted, command, pairs,
     assert (row["note"], row["seed"], submits(hosted)) == ("second", "2", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["{id}.{ext}", "{id}-{seed}.{ext}"])
 def test_a_redo_in_another_format_keeps_its_name(hosted, command, pairs, out, name):
@@ -278,6 +286,7 @@ def test_a_redo_stays_where_its_own_input_file_has_gone(hosted, command, pairs, 
     assert "images that are gone or cannot be read, in 1 row that need no sending" in told
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("ignored", [(False, True), (True, False)])
 def test_a_redo_stays_whether_queries_are_ignored_or_not(hosted, command, pairs, out, ignored):
@@ -331,6 +340,7 @@ def test_each_redo_goes_on_from_the_last(hosted, command, pairs, out):
     assert (submits(hosted), len(versions(out)["row-0"])) == (4, 3)
 
 
+@pytest.mark.slow
 def test_a_row_that_asked_for_any_seed_stays_as_it_was_redone(hosted, command, pairs, out):
     """The manifest asks for any seed, and has one."""
     manifest = pairs([line | {"seed": -1} for line in rows(2)])
@@ -343,6 +353,7 @@ def test_a_row_that_asked_for_any_seed_stays_as_it_was_redone(hosted, command, p
     assert (seeds(out), submits(hosted)) == (redone, 3)
 
 
+@pytest.mark.slow
 def test_a_row_that_asked_for_any_seed_keeps_a_longer_prompt(hosted, command, pairs, out, tmp_path):
     """A yes that was written down pays nothing: nobody edited the manifest. Its own seed is not forgotten."""
     lines = [line | {"seed": -1} for line in rows(2)]
@@ -364,6 +375,7 @@ def test_a_row_that_asked_for_any_seed_keeps_a_longer_prompt(hosted, command, pa
     assert (seeds(out), submits(hosted)) == (before, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("words", [["--seed", "random"], ["--prompt-append", "glossy"]])
 @pytest.mark.parametrize("ignored", [(False, True), (True, False), (True, True)])
@@ -433,6 +445,7 @@ def test_a_redo_that_failed_leaves_the_row_what_it_had(hosted, command, pairs, o
     assert (submits(hosted), statuses(out)) == (3, {"saved": 1})
 
 
+@pytest.mark.slow
 def test_a_redo_that_fails_in_the_night_leaves_the_row_what_it_had(hosted, command, pairs, out):
     """The night that sees it fail says so; the next one gives the row its image back, and does not take the manifest as read."""
     manifest = pairs(1)
@@ -460,6 +473,7 @@ def test_a_fix_in_failures_csv_stays(hosted, command, pairs, out):
     assert hosted.stats(jobs=False)["calls"] == before
 
 
+@pytest.mark.slow
 def test_a_row_that_is_taken_out_and_comes_back_keeps_its_redo(hosted, command, pairs, out):
     lines = rows(3)
     assert command("run", pairs(lines), "--out", out)[0] == 0
@@ -485,6 +499,7 @@ def matrix(tmp_path, axis, values, prompt="satin", **more):
     return tmp_path / "pairs.yaml"
 
 
+@pytest.mark.slow
 def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, command, tmp_path, out):
     """Its ids are others, what they ask for is the same; a row of other content is new."""
     assert command("run", matrix(tmp_path, "texture", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
@@ -511,6 +526,7 @@ def test_a_matrix_whose_axis_is_renamed_keeps_redos_and_decisions(hosted, comman
     )
 
 
+@pytest.mark.slow
 def test_a_renamed_row_has_not_gone_and_one_that_left_has(hosted, command, pairs, out):
     lines = rows(3)
     assert command("run", pairs(lines), "--out", out)[0] == 0
@@ -522,6 +538,7 @@ def test_a_renamed_row_has_not_gone_and_one_that_left_has(hosted, command, pairs
     assert "1 of the 3 rows of the manifest before are not in this one" in told
 
 
+@pytest.mark.slow
 def test_a_new_name_of_an_axis_with_the_same_ids_changes_only_cells(hosted, command, tmp_path, out):
     assert command("run", matrix(tmp_path, "texture", {"oak": "peru", "pine": "tan"}), "--out", out)[0] == 0
     assert command("retry", out, "--only", "chair-oak", "--seed", "+1", "--yes")[0] == 0
@@ -558,6 +575,7 @@ def test_rejected_rows_are_made_again_with_other_seeds(hosted, command, pairs, o
     assert "has no row that is rejected. Nothing will be sent." in told
 
 
+@pytest.mark.slow
 def test_a_rejected_row_that_is_under_way_is_not_chosen_again(hosted, command, pairs, out):
     assert command("run", pairs(1), "--out", out)[0] == 0
     assert command("mark", out, "--reject", "row-0")[0] == 0
@@ -567,6 +585,7 @@ def test_a_rejected_row_that_is_under_way_is_not_chosen_again(hosted, command, p
     assert (code, submits(hosted), "has no row that is rejected" in told) == (7, 2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("words", [[], ["--prompt-append", "glossy"], ["--seed", "+1"], ["--only", "row-0"]])
 def test_rejected_rows_take_the_other_words(hosted, command, pairs, out, words):
@@ -612,6 +631,7 @@ def test_an_accepted_row_that_is_edited_is_asked_for_and_says_so(hosted, command
     assert "changed: row-1 (row 3, accepted)" in command("plan", pairs(edited), "--out", out)[2]
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("redo_first", [True, False])
 def test_the_redo_of_a_rejected_row_that_is_edited_in_the_same_hour(hosted, command, pairs, out, redo_first):
@@ -677,6 +697,7 @@ def test_an_edit_that_is_taken_back_brings_the_redo_back(hosted, command, pairs,
     assert by_id(out)["row-1"]["decision"] == ("accepted" if accepted else "cleared")
 
 
+@pytest.mark.slow
 def test_ids_that_are_exchanged_take_along_what_was_made_and_decided(hosted, command, pairs, out):
     """An Excel sort of one column: each product keeps its image, its redo and its decision under its new id."""
     lines = rows(3)
@@ -709,6 +730,7 @@ def test_a_rejected_image_is_not_put_back_by_a_file(hosted, command, pairs, out)
     assert submits(hosted) == 3
 
 
+@pytest.mark.slow
 def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, pairs, out):
     """A redo that failed does not bring the rejected image back."""
     manifest = pairs(1)
@@ -723,6 +745,7 @@ def test_a_row_whose_rejected_image_was_its_last_stays_failed(hosted, command, p
     assert (statuses(out), by_id(out)["row-0"]["prompt"].endswith("glossy")) == ({"saved": 1}, True)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("again", [False, True])
 def test_what_an_earlier_version_redid_last_stays_too(hosted, command, pairs, out, again):
@@ -744,6 +767,7 @@ def test_what_an_earlier_version_redid_last_stays_too(hosted, command, pairs, ou
     assert by_id(out)["row-1"]["manifest_seed"] == "1"
 
 
+@pytest.mark.slow
 def test_a_rejected_image_that_never_left_is_the_rows_again(hosted, command, pairs, out):
     """What was asked for since made nothing, and the manifest asks for the image that lies there."""
     manifest = pairs(1)
@@ -759,6 +783,7 @@ def test_a_rejected_image_that_never_left_is_the_rows_again(hosted, command, pai
     assert (by_id(out)["row-0"]["seed"] != "0", submits(hosted)) == (True, 3)
 
 
+@pytest.mark.slow
 def test_restore_leaves_rejected_images_where_they_are_unless_named(hosted, command, pairs, out):
     assert command("run", pairs(2), "--out", out)[0] == 0
     assert command("mark", out, "--reject", "row-1")[0] == 0
@@ -808,6 +833,7 @@ def test_failed_rows_are_chosen_and_need_no_yes(hosted, command, half, words, se
     assert versions(half) == {}
 
 
+@pytest.mark.slow
 def test_expired_rows_are_chosen_apart_from_failed_ones(hosted, command, half):
     """row-1 was paid, as far as anybody knows; row-3 failed and stays so."""
     hosted.settings(history_lag_s=1e9)  # a history that knew row-1 would bring it back
@@ -843,6 +869,7 @@ def test_a_mistake_in_failures_csv_is_told_with_its_place(hosted, command, half)
     assert "report.csv:5:quality: (failures.csv, row 3) 'best' is not a whole number." in told
 
 
+@pytest.mark.slow
 def test_an_old_failures_csv_does_not_stand_for_a_saved_row(hosted, command, half):
     old = (half / "failures.csv").read_text()
     (half / "failures.csv").write_text(old.replace("oak 1", "walnut"))
@@ -861,6 +888,7 @@ def test_without_failures_csv_the_ledger_knows_the_rows(hosted, command, half):
 # -- a file of rows ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command, pairs, out):
     """It is the rejected rows of the report, in the report's columns, with other seeds."""
     manifest = pairs(4)
@@ -995,6 +1023,7 @@ def test_a_variable_never_pays_for_a_redo(hosted, command, pairs, out, monkeypat
     assert (code, "Add --yes to do it." in told, submits(hosted)) == (2, True, 1)
 
 
+@pytest.mark.slow
 def test_a_variable_names_no_row_for_a_redo(hosted, command, pairs, out, monkeypatch):
     assert command("run", pairs(1), "--out", out)[0] == 0
     monkeypatch.setenv("TEXBATCH_ONLY", "row-0")
@@ -1036,6 +1065,7 @@ def test_an_unknown_row_goes_through_resolve_alone(hosted, command, lost, words)
     assert "'row-1' may have been accepted although no answer came (unknown). `texbatch resolve" in told
 
 
+@pytest.mark.slow
 def test_an_unknown_row_cannot_slip_through_a_file(hosted, command, lost):
     """A file that calls it failed, or says nothing of it, does not know better than the ledger."""
     line = by_id(lost)["row-1"] | {"status": "failed", "seed": "99"}
@@ -1059,6 +1089,7 @@ def test_an_interrupted_redo_is_gone_on_with_and_not_counted_up_again(hosted, co
     assert seeds(out) == {f"row-{n}": n + 1 for n in range(4)}
 
 
+@pytest.mark.slow
 def test_a_redo_that_fails_keeps_the_earlier_picture_where_it_was(hosted, command, pairs, out):
     manifest = pairs(2)
     assert command("run", manifest, "--out", out)[0] == 0

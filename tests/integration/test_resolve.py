@@ -104,6 +104,7 @@ def test_a_folder_that_is_none_is_an_error(hosted, command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rows_of_one_payload_are_one_job(hosted, command, tmp_path, out):
     twins = write_csv(tmp_path / "twins.csv", [line | {"seed": 7, "prompt": "oak"} for line in rows(2)])
     hosted.faults([{"call": "submit", "action": "reset_after"}, NO_HISTORY])
@@ -136,6 +137,7 @@ def test_a_history_that_cannot_be_read_leaves_them_unknown_and_says_why(hosted, 
     assert statuses(lost) == {"saved": 2, "unknown": 2}
 
 
+@pytest.mark.slow
 def test_it_says_what_it_waits_for_and_how_long(hosted, command, lost):
     """Each thing once, however often the history is read."""
     hosted.faults([])
@@ -180,6 +182,7 @@ def test_what_the_history_cannot_tell_can_be_decided_in_the_same_breath(hosted, 
 # -- a person's word --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resubmitted_rows_are_sent_by_the_next_run(hosted, command, lost, again):
     code, told, _ = command("resolve", lost, "--resubmit", "--id", "row-2", "--yes")
     assert (code, submits(hosted)) == (0, 4)
@@ -241,6 +244,7 @@ def test_an_attached_request_is_fetched_by_the_next_run(hosted, command, lost, a
     support.assert_pictures_belong(lost, hosted.stats())
 
 
+@pytest.mark.slow
 def test_several_words_in_one_command(hosted, command, lost, again):
     """The one attached is settled, so --all means the other."""
     request_id = request_of(hosted, "oak 1")
@@ -252,6 +256,7 @@ def test_several_words_in_one_command(hosted, command, lost, again):
     assert_each_paid_once(hosted, lost)
 
 
+@pytest.mark.slow
 def test_an_id_with_an_equals_sign_can_be_attached(hosted, command, tmp_path, out):
     lines = [line | {"id": f"a=b{n}"} for n, line in enumerate(rows(2))]
     manifest = write_csv(tmp_path / "odd.csv", lines)
@@ -333,6 +338,7 @@ def test_a_folder_that_a_run_holds_is_not_decided(command, lost):
 # -- what is written afterwards ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_report_failures_and_summary_are_written_anew(command, lost):
     for name in ("report.csv", "failures.csv", "summary.json"):
         (lost / name).unlink()
@@ -344,6 +350,7 @@ def test_report_failures_and_summary_are_written_anew(command, lost):
     assert support.table(lost / "failures.csv") == []
 
 
+@pytest.mark.slow
 def test_a_resubmitted_rows_money_is_counted_when_it_is_paid(hosted, command, lost, again):
     assert summary(lost)["spent_usd"] == 0.06
     assert summary(lost)["at_risk_usd"] == 0.06
@@ -360,6 +367,7 @@ def decide_then_fail(folder):
         raise UsageError("the second decision was wrong")
 
 
+@pytest.mark.slow
 def test_what_was_decided_before_an_error_is_in_the_report(lost):
     with pytest.raises(UsageError, match="the second decision was wrong"):
         decide_then_fail(lost)
@@ -367,6 +375,7 @@ def test_what_was_decided_before_an_error_is_in_the_report(lost):
     assert summary(lost)["abandoned"] == 1
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_does_not_hide_the_first_error(lost, monkeypatch):
     def no_room(*_):
         raise FolderError("report.csv: cannot be written")

@@ -120,6 +120,7 @@ def among_earlier_ones(images):
     (images / "row-1.webp").rename(images / ".previous" / "row-1.20260101T000000Z.webp")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("leave", [renamed_inside, among_earlier_ones])
 def test_what_lies_elsewhere_in_the_folder_needs_neither_a_key_nor_the_service(api, folder, leave):
     leave(folder / "images")
@@ -127,6 +128,7 @@ def test_what_lies_elsewhere_in_the_folder_needs_neither_a_key_nor_the_service(a
     assert_as_before(api, folder)
 
 
+@pytest.mark.slow
 def test_images_that_were_swapped_are_put_right_when_they_are_named(api, folder):
     images = folder / "images"
     (images / "row-1.webp").rename(images / "x")
@@ -138,6 +140,7 @@ def test_images_that_were_swapped_are_put_right_when_they_are_named(api, folder)
     assert_as_before(api, folder)
 
 
+@pytest.mark.slow
 def test_the_image_of_a_row_that_shares_its_job_is_copied(api, pairs, out):
     go(api, pairs([line | {"seed": 7, "prompt": "oak"} for line in rows(2)]), out)
     (out / "images" / "row-1.webp").unlink()
@@ -145,6 +148,7 @@ def test_the_image_of_a_row_that_shares_its_job_is_copied(api, pairs, out):
     assert_as_before(api, out, submitted=1)
 
 
+@pytest.mark.slow
 def test_a_row_with_a_new_name_is_brought_to_its_new_place(api, pairs, out, tmp_path):
     manifest = pairs(2)
     go(api, manifest, out)
@@ -194,6 +198,7 @@ def test_only_the_named_rows_are_brought_back(api, folder):
     assert [state for _, state in states(folder)] == ["moved", "present", "moved"]
 
 
+@pytest.mark.slow
 def test_a_name_that_no_row_has_is_wrong_usage(folder):
     with pytest.raises(UsageError, match=r"no row of .* has the id 'row-9'"):
         bring(None, folder, "row-9")
@@ -235,6 +240,7 @@ def test_the_history_knows_a_url_when_the_old_one_is_gone(api, folder):
     assert_as_before(api, folder)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("old", [False, True], ids=["within its hour: the result", "later: the history"])
 def test_a_base64_result_has_no_url(api, pairs, out, old):
     go(api, pairs(2, base64="true"), out)
@@ -274,7 +280,7 @@ GONE = [
 ]
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("yes", [False, True])
 @pytest.mark.parametrize("faults", OUT_OF_REACH)
 def test_what_the_service_may_still_have_is_never_offered_for_money(api, folder, faults, yes):
@@ -309,6 +315,7 @@ def test_within_its_hour_an_image_that_is_denied_is_not_offered_for_money(api, p
     assert (asked, submits(api)) == ([], 1)
 
 
+@pytest.mark.slow
 def test_without_a_key_what_lies_on_disk_is_back_all_the_same(folder, tmp_path):
     (folder / "images" / "row-1.webp").rename(tmp_path / "x")
     (folder / "images" / "row-2.webp").unlink()
@@ -364,6 +371,7 @@ FAILING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(("faults", "why"), FAILING)
 def test_a_remake_that_fails_leaves_the_row_saved_with_its_earlier_facts(
@@ -465,6 +473,7 @@ def test_the_command_lists_what_would_be_paid_and_takes_no_yes_from_the_environm
     assert (code, told, submits(hosted)) == (0, "1 image brought back (1 made again), 0 left out.\n", 4)
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_key_for_what_lies_on_disk(hosted, command, pairs, out, tmp_path, monkeypatch):
     command("run", pairs(3), "--out", out)
     (out / "images").rename(tmp_path / "shop")
@@ -482,6 +491,7 @@ def test_the_command_needs_no_key_for_what_lies_on_disk(hosted, command, pairs, 
 # -- kills ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_while_it_pays_again_the_next_run_fetches_what_was_paid_and_sends_nothing(api, pairs, folder):
     manifest = pairs(3)
     delete_images(folder)
@@ -518,6 +528,7 @@ def test_a_signal_while_it_pays_again_ends_in_order(api, folder):
     support.assert_ledger_sound(folder)
 
 
+@pytest.mark.slow
 def test_a_restore_while_a_run_holds_the_folder_waits_for_nothing(folder):
     from batch.core.errors import FolderLocked  # noqa: PLC0415
     from batch.output.folder import OutputFolder  # noqa: PLC0415
@@ -526,6 +537,7 @@ def test_a_restore_while_a_run_holds_the_folder_waits_for_nothing(folder):
         bring(None, folder)
 
 
+@pytest.mark.slow
 def test_the_disk_fills_up_while_it_copies_and_the_next_restore_goes_on(api, folder, tmp_path, monkeypatch):
     from batch.output import files  # noqa: PLC0415
 

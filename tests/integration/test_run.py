@@ -64,7 +64,7 @@ def test_the_same_command_again_sends_nothing(api, pairs, out):
     assert report(out) == written
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("base64_text", ["true", "false"])
 def test_every_format_comes_by_url_and_inside_the_result(api, pairs, out, image_format, base64_text):
@@ -100,6 +100,7 @@ def test_a_random_seed_is_drawn_once_and_written_down(api, pairs, out):
     assert submits(api) == 5
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_more_jobs_are_in_flight_than_asked_for(api, pairs, out, concurrency):
     api.settings(latency_s=0.1)
@@ -131,6 +132,7 @@ def test_poll_urls_of_another_host_are_not_followed(api, pairs, out):
 # -- local pictures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_content_is_uploaded_once_whatever_its_files_are_called(api, pairs, tmp_path, out):
     one = support.picture(tmp_path / "a.png")
     support.picture(tmp_path / "sub" / "copy-of-a.png")
@@ -184,6 +186,7 @@ def test_an_upload_that_fails_for_a_moment_is_tried_again(api, pairs, tmp_path, 
     assert go(api, pairs([rows(1)[0] | {"image_1": "chair.png"}]), out).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_host_of_uploads_that_is_away_for_longer_fails_no_row(api, pairs, tmp_path, out, impatient):
     """Away for more tries than a picture gets; those rows wait, and the one without a file goes its way."""
     lines = rows(4)
@@ -282,6 +285,7 @@ def test_a_window_costs_a_few_429_not_one_a_row(api, pairs, out, style):
     assert summary(out)["http_429"] == stats["http_429"]
 
 
+@pytest.mark.slow
 def test_a_429_that_names_no_time_closes_the_gate_for_a_while(api, pairs, out, impatient):
     api.faults(
         [{"call": "submit", "action": "status", "text": "rate_limit", "nth": 5, "reset_header": "none"}]
@@ -341,12 +345,14 @@ def test_a_run_without_credits_stops_and_goes_on_when_there_are_some(pairs, out)
         assert api.stats(jobs=False)["accepted"] == 12
 
 
+@pytest.mark.slow
 def test_the_vendors_500_is_sent_again_until_it_is_accepted(api, pairs, out, impatient):
     api.faults([{"call": "submit", "action": "status", "text": "internal", "prompt": "oak 1", "first": 2}])
     assert go(api, pairs(3), out).exit_code == 0
     assert by_id(out)["row-1"]["attempts"] == "3"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("retries", [0, 2])
 def test_the_vendors_500_is_sent_again_at_most_as_often_as_asked(api, pairs, out, impatient, retries):
     api.faults([{"call": "submit", "action": "status", "text": "internal", "prompt": "oak 1"}])
@@ -356,6 +362,7 @@ def test_the_vendors_500_is_sent_again_at_most_as_often_as_asked(api, pairs, out
     assert submits(api) == 2 + retries + 1
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_be_reached_stops_the_run_and_bills_nothing(pairs, out, impatient):
     """It is no row's fault, so none fails: they stay planned for the next run."""
     nowhere = "http://127.0.0.1:9"
@@ -390,7 +397,7 @@ AMBIGUOUS = [
 ]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fault", AMBIGUOUS)
 def test_a_submit_whose_fate_nobody_knows_is_never_sent_again(api, pairs, out, impatient, fault, waits):
     """Without a history nobody can say whether it was accepted; so no run sends it, however often it is started."""
@@ -453,7 +460,7 @@ def test_a_failed_row_is_sent_again_only_when_asked(api, pairs, out):
     assert submits(api) == 4
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -559,6 +566,7 @@ def test_a_person_who_agrees_is_not_asked_for_a_flag(api, pairs, out):
     assert asked == [((2, "row-0"),)]
 
 
+@pytest.mark.slow
 def test_a_changed_row_that_was_never_paid_for_needs_no_yes(api, pairs, out):
     api.settings(blocked_words=["oak 1"])
     lines = rows(2)
@@ -567,6 +575,7 @@ def test_a_changed_row_that_was_never_paid_for_needs_no_yes(api, pairs, out):
     assert go(api, pairs(lines), out).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_row_changed_back_is_known_again(api, pairs, out):
     """The first job is still in the ledger; its picture was set aside, so it is fetched, not paid for."""
     lines = rows(2)
@@ -624,6 +633,7 @@ def test_an_empty_manifest_is_a_warning(api, tmp_path, out):
     assert report(out) == []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("encoding", "newline", "delimiter"),
     [
@@ -719,6 +729,7 @@ def test_a_failing_row_is_mended_in_failures_csv_and_retried(hosted, command, pa
     assert (code, submits(hosted)) == (0, 7)
 
 
+@pytest.mark.slow
 def test_a_row_mended_in_the_manifest_is_sent_by_the_same_run(hosted, command, pairs, out):
     hosted.settings(blocked_words=["forbidden"])
     lines = rows(3)
@@ -729,6 +740,7 @@ def test_a_row_mended_in_the_manifest_is_sent_by_the_same_run(hosted, command, p
     assert submits(hosted) == 4
 
 
+@pytest.mark.slow
 def test_failures_with_local_pictures_can_be_retried_from_anywhere(
     hosted, command, pairs, tmp_path, out, monkeypatch
 ):
@@ -769,6 +781,7 @@ def test_retry_refuses_rows_that_may_be_paid_for_already(hosted, command, pairs,
     assert "row-1" in told
 
 
+@pytest.mark.slow
 def test_retry_refuses_rows_of_another_folder(hosted, command, pairs, out):
     assert command("run", pairs(2), "--out", out)[0] == 0
     code, _, told = command("retry", out, pairs(3, name="more.csv"))

@@ -145,6 +145,7 @@ def test_the_key_is_in_no_file_and_nothing_that_is_said(keyed, there, command, t
     assert files_with(KEY, out, temporary) == []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -255,6 +256,7 @@ def _children(pid):
     return found
 
 
+@pytest.mark.slow
 def test_a_picture_on_another_host_is_fetched_without_the_key(keyed, tmp_path, out, elsewhere):
     """Also over redirects, from there and from our own host to there."""
     url, heard = elsewhere
@@ -285,7 +287,7 @@ def test_a_picture_that_is_redirected_for_ever_ends(keyed, tmp_path, out, elsewh
     assert len(heard) < 60
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("call", ["submit", "status", "result", "credits", "history", "upload"])
 @pytest.mark.parametrize(
     "status", [307, pytest.param(302, marks=pytest.mark.slow), pytest.param(308, marks=pytest.mark.slow)]
@@ -351,6 +353,7 @@ EVIL = [
 ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", EVIL)
 def test_a_name_that_leads_out_of_the_folder_is_refused_before_anything_is_sent(api, tmp_path, out, name):
     manifest = write_csv(tmp_path / "pairs.csv", [rows(1)[0] | {"id": name}])
@@ -468,6 +471,7 @@ def _is_number(text):
 # -- who can read what ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_what_holds_prompts_and_urls_is_its_users_alone_whatever_the_umask(api, tmp_path, out, mask):
     modes = {}
@@ -542,6 +546,7 @@ def test_an_answer_that_is_too_large_is_dropped_when_it_is(api, tmp_path, out, f
     assert (end.exit_code, statuses(out)) == (0, {"saved": 2})
 
 
+@pytest.mark.slow
 def test_a_submit_answered_by_megabytes_is_of_unknown_fate_and_found(api, tmp_path, out):
     api.faults([{"call": "submit", "action": "huge", "prompt": "oak 1", "first": 1}])
     end = go(api, write_csv(tmp_path / "pairs.csv", rows(2)), out, settle_s=0.2)

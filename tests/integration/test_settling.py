@@ -88,6 +88,7 @@ def test_a_found_request_that_failed_fails_its_row_unbilled_with_the_services_re
     assert_each_accepted_once(api)
 
 
+@pytest.mark.slow
 def test_every_submit_lost_is_every_request_found(api, manifest, out):
     api.faults([{"call": "submit", "action": "reset_after"}])
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
@@ -99,6 +100,7 @@ def test_rows_that_differ_in_nothing_but_the_seed_find_their_own_requests(api, m
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
 
+@pytest.mark.slow
 def test_an_uploaded_picture_is_recognised_by_the_url_it_was_sent_with(api, tmp_path, manifest, out):
     support.picture(tmp_path / "chair.png")
     write_csv(manifest, [line | {"image_1": "chair.png"} for line in rows(4)])
@@ -126,6 +128,7 @@ def test_a_lost_submit_is_found_in_whatever_way_the_history_tells_it(api, manife
     assert_all_saved(api, go(api, manifest, out, settle_s=30.0), out)
 
 
+@pytest.mark.slow
 def test_a_row_beyond_the_first_page_is_found(api, manifest, out, monkeypatch):
     """Ten requests, newest first, the one that was lost among the first: three fit on a page."""
     monkeypatch.setattr("batch.client.history.PER_PAGE", 3)
@@ -266,6 +269,7 @@ def test_a_service_that_rewrites_what_it_was_sent_leaves_it_to_a_person(
     assert submits(api) == 4
 
 
+@pytest.mark.slow
 def test_a_first_run_whose_submits_were_all_lost_is_not_sent_again_by_a_rewriting_service(
     api, manifest, out, monkeypatch
 ):
@@ -280,6 +284,7 @@ def test_a_first_run_whose_submits_were_all_lost_is_not_sent_again_by_a_rewritin
     assert_each_accepted_once(api)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("count", [1, 4], ids=["one row alone", "four rows"])
 def test_a_history_that_tells_times_of_an_unnamed_zone_sends_nothing_again(
     api, manifest, out, monkeypatch, count
@@ -295,6 +300,7 @@ def test_a_history_that_tells_times_of_an_unnamed_zone_sends_nothing_again(
     assert_each_accepted_once(api, count)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_the_service_tidied_is_not_sent_again(api, manifest, out, monkeypatch):
     """The other rows are shown as they were sent, so the comparison is trusted; this one has lost its spaces."""
     lines = rows(4)
@@ -375,6 +381,7 @@ def kill_while_sending(api, manifest, out):
     assert states == ["saved", "saved", "saved", "sending"]
 
 
+@pytest.mark.slow
 def test_the_row_that_a_killed_run_was_sending_is_found(api, manifest, out):
     kill_while_sending(api, manifest, out)
     api.faults([])
@@ -393,6 +400,7 @@ def test_the_row_that_a_killed_run_was_sending_is_not_sent_before_the_history_ca
     assert submits(api) == 4
 
 
+@pytest.mark.slow
 def test_an_unknown_row_that_left_the_manifest_is_settled_all_the_same(api, manifest, out):
     """It may have been paid: it is fetched, and known again when it comes back."""
     api.faults([LOST_AFTER, NO_HISTORY])
@@ -405,6 +413,7 @@ def test_an_unknown_row_that_left_the_manifest_is_settled_all_the_same(api, mani
     assert statuses(out) == {"saved": 4}
 
 
+@pytest.mark.slow
 def test_a_run_of_some_rows_leaves_the_others_unsent(api, manifest, out):
     """What was unknown and is proven absent waits for a run that selects it."""
     api.faults([LOST_BEFORE, NO_HISTORY])
@@ -457,6 +466,7 @@ def test_the_events_tell_the_whole_story(api, manifest, out):
     assert json.loads(sent)["prompt"] == "oak 2"
 
 
+@pytest.mark.slow
 def test_an_account_that_others_use_too_is_no_obstacle(manifest, out, tmp_path):
     """Somebody else's requests lie in the window; ours are shown as sent, so theirs are told apart."""
     with LocalApi(**support.QUICK) as api:
@@ -523,6 +533,7 @@ def test_a_request_found_failed_counts_against_max_failures(api, manifest, out, 
     assert (moments[-1].failed, moments[-1].unknown) == (1, 0)
 
 
+@pytest.mark.slow
 def test_one_that_never_arrives_is_told_as_failed(api, manifest, out, heard):
     listener, moments, _ = heard
     api.faults([LOST_BEFORE | {"first": 1000}])
@@ -533,6 +544,7 @@ def test_one_that_never_arrives_is_told_as_failed(api, manifest, out, heard):
     assert (moments[-1].failed, moments[-1].unknown, moments[-1].ended) == (1, 0, 4)
 
 
+@pytest.mark.slow
 def test_unknown_rows_of_an_earlier_run_are_part_of_this_ones_count(api, manifest, out, heard):
     listener, moments, _ = heard
     api.faults([LOST_AFTER, NO_HISTORY])

@@ -117,6 +117,7 @@ def with_odd_row(manifest, differing):
     return write_csv(manifest, lines)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(("differing", "rewrite"), TIDIED)
 def test_a_row_whose_own_form_was_tidied_is_not_vouched_for_by_others(
@@ -129,6 +130,7 @@ def test_a_row_whose_own_form_was_tidied_is_not_vouched_for_by_others(
     assert_left_to_a_person(api, go(api, manifest, out, settle_s=0.2), out)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(("differing", "rewrite"), TIDIED)
 def test_a_row_of_such_a_form_that_never_arrived_is_sent_again(
@@ -141,6 +143,7 @@ def test_a_row_of_such_a_form_that_never_arrived_is_sent_again(
     assert_paid_once(api, go(api, manifest, out, settle_s=0.2), out)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("differing", [case.values[0] for case in TIDIED])
 def test_a_row_of_such_a_form_is_found_where_the_history_shows_it_as_it_was_sent(
@@ -154,6 +157,7 @@ def test_a_row_of_such_a_form_is_found_where_the_history_shows_it_as_it_was_sent
 # -- coarse times -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @ARRIVED
 @pytest.mark.parametrize(
@@ -337,6 +341,7 @@ def test_a_found_request_without_a_cost_is_on_the_bill_at_its_estimate(api, mani
     assert any("names no cost" in line and "$0.0300" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_found_request_with_a_cost_is_on_the_bill_with_it(api, manifest, out, monkeypatch):
     monkeypatch.setattr(history, "row_cost", lambda *_: 0.05)
     api.faults([LOST_AFTER])
@@ -345,6 +350,7 @@ def test_a_found_request_with_a_cost_is_on_the_bill_with_it(api, manifest, out, 
     assert "estimated_usd" not in end.summary
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @NO_COST
 def test_an_expired_record_that_the_history_bills_at_nothing_is_on_the_bill_at_its_estimate(
@@ -414,6 +420,7 @@ def test_a_row_that_expired_without_a_known_price_is_on_the_bill_with_what_the_h
     assert_paid_once(api, go(api, manifest, expired), expired)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("word", ["CANCELLED", ""])
 def test_an_expired_row_of_which_the_history_says_an_unknown_word_stays_as_it_is(
@@ -426,6 +433,7 @@ def test_an_expired_row_of_which_the_history_says_an_unknown_word_stays_as_it_is
     assert end.summary["spent_usd"] == pytest.approx(0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @NO_COST
 def test_an_expired_row_without_a_cost_keeps_its_estimate(api, manifest, expired, monkeypatch, cost):
@@ -452,6 +460,7 @@ def test_an_expired_row_that_the_history_lists_as_failed_was_not_billed(api, man
     assert "estimated_usd" not in end.summary
 
 
+@pytest.mark.slow
 def test_an_expired_row_that_still_runs_is_waited_for_and_its_money_is_at_risk(
     api, manifest, expired, monkeypatch
 ):
@@ -466,6 +475,7 @@ def test_an_expired_row_that_still_runs_is_waited_for_and_its_money_is_at_risk(
     assert_paid_once(api, go(api, manifest, expired), expired)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "off", [NO_HISTORY, {"call": "history", **NOT_FOUND}], ids=["unreachable", "not listed"]

@@ -353,6 +353,7 @@ def test_the_longest_duration_ends_the_submitting_and_exits_with_7(tmp_path, out
         assert_closed(out, 7, 40)
 
 
+@pytest.mark.slow
 def test_the_longest_duration_gives_what_is_in_flight_its_grace_only(tmp_path, out):
     with LocalApi(**support.QUICK) as api:
         api.settings(latency_s=60.0)
@@ -384,6 +385,7 @@ def test_too_many_failures_stop_the_run(tmp_path, out, limit, least, most):
         assert go(api, manifest, out, retry_failed=True).exit_code == 0
 
 
+@pytest.mark.slow
 def test_fewer_failures_than_the_share_do_not_stop_it(tmp_path, out):
     with LocalApi(**support.QUICK, blocked_words=["oak 3"]) as api:  # rows 3 and 30 … 39: 11 of 40
         manifest = write_csv(tmp_path / "pairs.csv", rows(40))

@@ -69,6 +69,7 @@ def test_the_process_is_ready_within_a_second_and_leaves_nothing(temporary, capf
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_key_of_the_service_is_not_handed_to_the_process(monkeypatch):
     monkeypatch.setenv("SEGMIND_API_KEY", "SG_the_real_one")
     with LocalProcess(engine="placeholder") as api:
@@ -82,6 +83,7 @@ def test_the_key_of_the_service_is_not_handed_to_the_process(monkeypatch):
         assert api.api_key not in command.stdout
 
 
+@pytest.mark.slow
 def test_the_key_can_be_given(capfd):
     with LocalProcess(engine="placeholder", api_key="SG_mine") as api:
         assert api.api_key == "SG_mine"
@@ -111,6 +113,7 @@ def test_the_module_speaks_its_protocol():
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(temporary, signum):
@@ -152,6 +155,7 @@ def test_a_killed_parent_leaves_no_server_no_worker_and_no_folder(temporary):
     wait_until(lambda: not folders(temporary))
 
 
+@pytest.mark.slow
 def test_a_killed_server_takes_its_workers_along_and_its_folder_is_swept(temporary):
     with LocalProcess() as api:
         with Client(api) as client:

@@ -195,15 +195,14 @@ PARAMETER_OPTIONS: dict[str, Option] = {}
 """The options for the defaults of the model's parameters, by the parameter's name."""
 
 for _parameter in PARAMETERS:
-    if _parameter.name not in IMAGE_PARAMETERS:
-        _limits = "|".join(_parameter.choices)
-        if _parameter.minimum is not None:
-            _limits = f"{_parameter.minimum} … {_parameter.maximum}"
-        PARAMETER_OPTIONS[_parameter.name] = Option(
-            "--" + _parameter.name.replace("_", "-"),
-            metavar=_parameter.kind.upper(),
-            help=f"Default for rows without one: {_parameter.help}{f' {_limits}.' if _limits else ''}",
-        )
+    _limits = "|".join(_parameter.choices)
+    if _parameter.minimum is not None:
+        _limits = f"{_parameter.minimum} … {_parameter.maximum}"
+    PARAMETER_OPTIONS[_parameter.name] = Option(
+        "--" + _parameter.name.replace("_", "-"),
+        metavar=_parameter.kind.upper(),
+        help=f"Default for rows without one: {_parameter.help}{f' {_limits}.' if _limits else ''}",
+    )
 
 
 def _refuse_variable(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  # noqa: ARG001, FBT001  click's
@@ -348,6 +347,9 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
     if job:
         problems(job[0].warnings)
     defaults = {name: values.get(name) for name in PARAMETER_OPTIONS}
+    for name in IMAGE_PARAMETERS:
+        if (image := defaults[name]) is not None:
+            defaults[name] = _from(job[0].path.parent if job and name in job[1] else Path(), image)
     if seed in SEED_WORDS:
         del defaults["seed"]
     reading = Reading(
@@ -358,6 +360,16 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
     )
     typed = ctx.get_parameter_source("yes") is ParameterSource.COMMANDLINE and bool(ctx.params.get("yes"))
     return ParsedOptions(job[0].manifest if job else manifest, reading, values, log, typed)
+
+
+def _from(folder: Path, image: str) -> str:
+    """Return an image given for all rows: a URL as it is, a path as it is meant in `folder`; it may be a template."""
+    from batch.core.csv_format import double_braces  # noqa: PLC0415  start-up time
+    from batch.manifest.naming import is_url  # noqa: PLC0415
+
+    if is_url(image) or Path(image).is_absolute():
+        return image
+    return f"{double_braces(str(folder.absolute()))}/{image}"
 
 
 def _read_job(ctx: click.Context, path: Path) -> tuple[JobFile, dict[str, Any]]:

@@ -148,8 +148,7 @@ class ManifestDefaults:
                 if tabular
                 else [f"Give {name} in the rows or the matrix", f"set defaults.{name}"]
             )
-            if name not in IMAGE_PARAMETERS:  # an image has no option
-                ways.append(f"give --{name.replace('_', '-')}{' for all rows' if tabular else ''}")
+            ways.append(f"give --{name.replace('_', '-')}{' for all rows' if tabular else ''}")
             remedy = f"{', '.join(ways[:-1])}{', or ' if ways[1:] else ''}{ways[-1]}."
             reason = "there is no such column." if tabular else "no row gives it."
             self._problem(name, Issue(reason, remedy), header)
@@ -423,5 +422,7 @@ class Expander:
                 f"{axis} is only the text {own[axis]!r}: write {{{axis}: …, {parameter}: file}}, "
                 f'or set {parameter}: "folder/{{{axis}}}.jpg" in the matrix or the defaults.'
             )
-        default = "" if self._manifest.tabular else f", or set defaults.{parameter}"
-        return f"Give a file or an http(s) URL{default}."
+        default = (
+            f"give --{parameter.replace('_', '-')}" if self._manifest.tabular else f"set defaults.{parameter}"
+        )
+        return f"Give a file or an http(s) URL, or {default} for all rows without one."

@@ -33,6 +33,9 @@ READING = {
 }
 PARAMETERS = {
     "--prompt": "walnut",
+    "--image-1": "https://shop.example/1.jpg",
+    "--image-2": "https://shop.example/2.jpg",
+    "--image-3": "https://shop.example/3.jpg",
     "--lora": "texture_apply",
     "--lora-2-url": "https://weights.example/2",
     "--lora-3-url": "https://weights.example/3",
@@ -332,3 +335,16 @@ def test_an_error_of_our_own_is_exit_code_70_with_its_traceback(command, pairs, 
     assert code == 70
     assert "ZeroDivisionError: ours" in why
     assert "SG_secret" not in why
+
+
+@pytest.mark.parametrize("given", ["{texture}.jpg", "../t.jpg"])
+def test_an_image_for_all_rows_starts_at_the_current_folder_or_at_the_job_file(
+    command, caught, pairs, job, given, tmp_path, monkeypatch
+):
+    (tmp_path / "{here}").mkdir()
+    monkeypatch.chdir(tmp_path / "{here}")
+    command("run", pairs, "--out", "out", "--image-2", given)
+    here = str(tmp_path / "{here}").replace("{", "{{").replace("}", "}}")
+    assert caught.settings.reading.parameters == {"image_2": f"{here}/{given}"}
+    command("run", job(image_2=f'"{given}"'))
+    assert caught.settings.reading.parameters == {"image_2": f"{tmp_path}/{given}"}

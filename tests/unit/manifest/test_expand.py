@@ -104,7 +104,7 @@ def test_all_problems_of_a_row_are_told_at_once_and_none_hides_the_next_row(read
         "pairs.csv:2:seed: 'x' is not a whole number. Give a whole number from -1 to 2147483647.",
         "pairs.csv:2:quality: '0' is out of range. Give a whole number from 1 to 100.",
         "pairs.csv:2:prompt: empty. Give a prompt, or give --prompt for all rows without one.",
-        "pairs.csv:2:image_2: empty. Give a file or an http(s) URL.",
+        "pairs.csv:2:image_2: empty. Give a file or an http(s) URL, or give --image-2 for all rows without one.",
         "pairs.csv:2:image_1: nope.jpg does not exist. Check the path; it starts at the manifest's folder.",
         "pairs.csv:2:id: holds a line break or another control character. Give a shorter id in one line, at most 200 bytes.",
     ]
@@ -121,7 +121,7 @@ def test_a_missing_column_is_told_once(read_csv):
     errors = read_csv("image_1,note\n" + "products/chair.jpg,x\n" * 3).errors
     assert errors == [
         "pairs.csv:1:prompt: there is no such column. Add a column prompt, or give --prompt for all rows.",
-        "pairs.csv:1:image_2: there is no such column. Add a column image_2.",
+        "pairs.csv:1:image_2: there is no such column. Add a column image_2, or give --image-2 for all rows.",
     ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import os
 import shutil
+import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -165,8 +167,16 @@ def quick_certificates() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def quick_signals() -> Iterator[None]:
+    """List the signals of this machine once a process: asyncio does nine times a run, half a millisecond each."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(signal, "valid_signals", functools.cache(signal.valid_signals))
+        yield
+
+
 @pytest.fixture
-def api(quick_certificates: None, no_syncing: None) -> Iterator[LocalApi]:
+def api(quick_certificates: None, quick_signals: None, no_syncing: None) -> Iterator[LocalApi]:
     """Start a quick local server in a thread, for one test: a millisecond."""
     import support  # noqa: PLC0415
 

@@ -19,6 +19,7 @@ from batch.ledger.ledger import Ledger
 from batch.maintenance import mark as marking
 from batch.output import reports
 from batch.output.folder import OutputFolder
+from batch.server import LocalApi
 
 pytestmark = pytest.mark.usefixtures("quick_polls")
 
@@ -26,10 +27,24 @@ NO_DECISION = {"decision": "", "decision_reason": "", "decision_note": "", "deci
 FAILS = {"call": "submit", "action": "status", "status": 400, "body": {"error": "no"}}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, quick_certificates):
+    """A server, and the folder that a run of four rows there left."""
+    place = tmp_path_factory.mktemp("finished")
+    with LocalApi(**support.QUICK, api_key=support.KEY) as server:
+        assert (
+            support.go(server, support.write_csv(place / "pairs.csv", rows(4)), place / "out").exit_code == 0
+        )
+        yield server, place / "out"
+
+
 @pytest.fixture
-def done(hosted, command, manifest, out):
-    """A folder with four saved rows."""
-    assert command("run", manifest, "--out", out)[0] == 0
+def done(finished, monkeypatch, out):
+    """A folder with four saved rows: a copy. The server where they were made stays the hosted service."""
+    server, made = finished
+    shutil.copytree(made, out)
+    monkeypatch.setenv("SEGMIND_BASE_URL", server.base_url)
+    monkeypatch.setenv("SEGMIND_API_KEY", server.api_key)
     return out
 
 
@@ -69,7 +84,9 @@ def rewrite(path, change, **how):
 # -- ids on the command line -------------------------------------------------------------------------------------------
 
 
-def test_decisions_are_in_the_ledger_and_in_every_file(done, command, hosted):
+def test_decisions_are_in_the_ledger_and_in_every_file(done, command, finished):
+    server, _ = finished
+    sent = submits(server)
     told = command(
         "mark", done, "--accept", "row-0,row-1", "--reject", "row-2", "--reason", "Shape", "--as", "anna"
     )
@@ -88,7 +105,7 @@ def test_decisions_are_in_the_ledger_and_in_every_file(done, command, hosted):
     assert (done / "decisions.csv").stat().st_mode & 0o777 == 0o600
     figures = summary(done)
     assert (figures["accepted"], figures["rejected"], figures["cost_per_accepted_usd"]) == (2, 1, 0.06)
-    assert submits(hosted) == 4
+    assert submits(server) == sent
 
 
 def test_a_folder_that_nobody_decided_about_has_the_heads_alone(done):

@@ -63,6 +63,7 @@ def test_it_shows_cost_time_failures_and_images(api, tmp_path, monkeypatch, plot
     assert {title for title in plots[3:] if title} == {f"row-{n}" for n in range(8)} - {"row-3"}
 
 
+@pytest.mark.slow
 def test_it_takes_a_report_without_failures_or_own_columns(api, tmp_path, monkeypatch, plots):
     """As after the README's first block, but for the column of textures."""
     support.go(api, write_csv(tmp_path / "pairs.csv", rows(2)), tmp_path / "out")
@@ -72,6 +73,7 @@ def test_it_takes_a_report_without_failures_or_own_columns(api, tmp_path, monkey
     assert "Rows without an image" not in plots
 
 
+@pytest.mark.slow
 def test_it_takes_a_report_where_nothing_was_saved(api, tmp_path, monkeypatch, plots):
     api.settings(blocked_words=["oak"])
     support.go(api, write_csv(tmp_path / "pairs.csv", rows(2)), tmp_path / "out")

@@ -1,11 +1,13 @@
 """Forty rows through weeks of nights: images moved to the shop, two new keys, a service that forgets; forty POSTs."""
 
+import pytest
 import weeks
 
 JOBS = weeks.JOBS
 DAY_S = weeks.DAY_S
 
 
+@pytest.mark.slow
 def test_forty_rows_are_paid_once_whatever_the_weeks_bring(tmp_path, monkeypatch):
     """The nightly job and the weekly retry as they are shipped; every night ends with 0 and `plan` is true each time."""
     life = weeks.Life(tmp_path, 0, monkeypatch.setattr)

@@ -79,6 +79,7 @@ def person(request, tmp_path, hosted, command, monkeypatch):
     return someone
 
 
+@pytest.mark.slow
 def test_a_redo_survives_the_night(person):
     assert person.night() == (0, None)
     first = person.image("row-1")
@@ -102,6 +103,7 @@ def test_a_fix_in_failures_csv_survives_the_night(person):
     assert (by_id(person.out)["row-1"]["prompt"], statuses(person.out)) == ("walnut", {"saved": 3})
 
 
+@pytest.mark.slow
 def test_an_accepted_row_is_left_alone(person):
     """By the nights, and by everything that does not name it."""
     assert person.night()[0] == 0

@@ -120,6 +120,7 @@ def test_a_run_whose_rows_were_all_refused_claims_nothing(hosted, pairs, out):
         assert (submits(other), statuses(out)) == (1, {"failed": 2, "saved": 1})
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_be_reached_claims_nothing(api, pairs, out, waits):
     waits(unreachable_tries=0)
     nowhere = support.service_at("http://127.0.0.1:1", api_key="k")
@@ -486,6 +487,7 @@ def test_an_unknown_row_that_left_the_manifest_is_named_and_ends_with_4(hosted, 
     assert nightly(1)[0] == 0
 
 
+@pytest.mark.slow
 def test_an_unknown_row_that_has_changed_is_named_and_ends_with_4(hosted, command, tmp_path, out):
     manifest = write_csv(tmp_path / "pairs.csv", rows(2))
     hosted.faults([{"call": "submit", "action": "reset_after", "prompt": "oak 1"}, NO_HISTORY])

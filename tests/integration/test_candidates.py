@@ -170,6 +170,7 @@ def test_a_redo_with_a_seed_begins_a_new_series(hosted, command, manifest, out):
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_does_not_fail_its_row(hosted, command, pairs, out):
     """The run's exit code says it, and --retry-failed sends it once more."""
     manifest = pairs(1)

@@ -123,6 +123,7 @@ def test_a_row_that_changed_while_its_job_was_in_flight_loses_neither_picture(ap
     support.assert_pictures_belong(out, api.stats())
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("answer", "code", "sent"),

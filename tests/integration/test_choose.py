@@ -119,6 +119,7 @@ def test_a_choice_is_written_as_id_and_seed(command, out, text):
     assert "ID=SEED" in told
 
 
+@pytest.mark.slow
 def test_other_images_of_the_same_seed_are_named_with_the_way_to_them(hosted, command, pairs, out):
     lines = rows(2)
     assert command("run", pairs(lines), "--out", out)[0] == 0

@@ -69,6 +69,7 @@ def test_a_run_that_is_killed_for_real_is_continued(api, pairs, out, tmp_path):
     assert api.stats(jobs=False)["billed_micro_usd"] == 5 * PRICE
 
 
+@pytest.mark.slow
 def test_a_run_whose_report_cannot_be_written_is_continued(api, pairs, out, monkeypatch):
     manifest = pairs(30)
 
@@ -113,6 +114,7 @@ def test_the_next_runs_cap_counts_from_where_the_interrupted_one_began(
     assert submits(api) == 1 + 5 + more
 
 
+@pytest.mark.slow
 def test_a_retry_continues_the_cap_of_the_run_before(api, pairs, out, monkeypatch):
     manifest = pairs(30)
     api.settings(blocked_words=["oak 0"])

@@ -365,6 +365,7 @@ def test_a_file_system_that_cannot_hold_a_write_ahead_log_is_refused_with_6(api,
 # -- saved pictures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "kept", [b"", b"half of", b"my own retouched picture"], ids=["empty", "torn", "retouched"]
@@ -653,6 +654,7 @@ def test_a_clock_moved_back_between_runs_does_not_make_the_next_wait_for_hours(a
     assert summary(out)["exit_code"] == 0  # the last run is the last one, whatever its clock said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [2, pytest.param(-2, marks=pytest.mark.slow)])
 def test_what_was_in_flight_is_fetched_after_the_clock_was_moved(apart, pairs, out, wall, hours):
     """By our clock its hour is over, or has not begun; the service decides."""
@@ -717,6 +719,7 @@ def test_an_expired_row_is_told_with_its_price_and_stays_on_the_bill_until_the_h
     assert (summary(out)["spent_usd"], submits(api)) == (0.09, 3)
 
 
+@pytest.mark.slow
 def test_an_expired_record_whose_picture_the_history_knows_is_fetched(api, pairs, out):
     api.settings(latency_s=0.4)
     manifest = pairs(2)

@@ -54,6 +54,7 @@ def test_the_doctor_tells_all_that_is_wrong_at_once(command, tmp_path, monkeypat
     assert "Check the network" in told
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("settings", "subject", "status", "said"),
     [
@@ -179,6 +180,7 @@ def test_the_doctor_says_what_a_new_key_would_mean(
     assert (support.files_in(out), (out / "ledger.sqlite").read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_the_doctor_says_that_another_service_is_another_one(command, paid, out):
     code, told, _ = command("doctor", "--out", out, "--local")
     assert (code, grades(told)["access"][0]) == (3, "fail")

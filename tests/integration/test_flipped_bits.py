@@ -110,6 +110,7 @@ def test_bits_flipped_anywhere(hosted, command, whole, out, tmp_path, seed):
         try_all(hosted, command, whole, out)
 
 
+@pytest.mark.slow
 def test_work_that_is_about_to_be_paid_for_is_the_work_of_its_key(hosted, command, whole, out):
     """Its prompt differs by one bit, and the manifest is not read again: nothing is sent for it."""
     data = (out / "ledger.sqlite").read_bytes()

@@ -60,6 +60,7 @@ def test_a_run_prints_nothing_of_itself(api, manifest, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 async def test_a_notebook_has_its_event_loop_already(api, manifest, tmp_path, anyio_backend):
     assert run(manifest, RunSettings(tmp_path / "out"), service_of(api)).exit_code == 0
 
@@ -199,6 +200,7 @@ async def test_waiting_too_short_gives_the_request_id_to_go_on_with(client, api)
     assert api.stats(jobs=False)["accepted"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_waiting_with_a_refused_key_says_so(api):
     async with Client(service_of(api)) as good:

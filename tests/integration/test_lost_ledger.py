@@ -176,6 +176,7 @@ def test_a_failed_row_that_the_lost_run_may_have_retried_is_not_sent_again_unpro
     assert submits(api) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("other", ["the lost run's", "a new one"])
 def test_rows_of_another_manifest_are_suspect_as_long_as_they_are_not_proven_new(
@@ -251,6 +252,7 @@ def test_a_kill_alone_is_no_loss_whatever_else_opens_the_ledger(api, manifest, k
     assert submits(api) == ROWS
 
 
+@pytest.mark.slow
 def test_a_folder_of_before_has_no_mark_and_gets_one(api, pairs, out):
     go(api, pairs(2), out)
     (out / MARK_FILE).unlink()

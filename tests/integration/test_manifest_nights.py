@@ -36,6 +36,7 @@ def test_last_nights_images_are_not_tonights_products(hosted, command, catalog, 
     assert [row["product"] for row in support.report(catalog.parent / out)] == ["chair"]
 
 
+@pytest.mark.slow
 def test_images_without_their_ledger_are_no_products(hosted, command, catalog):
     assert command("run", catalog, "--out", "p/out")[0] == 0
     (catalog.parent / "p/out/ledger.sqlite").unlink()

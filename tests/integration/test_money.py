@@ -233,6 +233,7 @@ def test_a_balance_that_covers_no_job_is_refused_before_anything_is_sent(pairs, 
         assert go(api, manifest, out, price=PRICE).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_balance_that_covers_a_part_is_a_warning(pairs, out):
     with LocalApi(**INSTANT, balance_usd=0.10) as api:
         end, warned = warnings_of(api, pairs(10), out, price=PRICE)

@@ -104,6 +104,7 @@ def test_the_same_story_with_the_local_service(at_home, out, tmp_path):
     assert states(out) == all_are("present")
 
 
+@pytest.mark.slow
 def test_the_commands_say_so(hosted, command, pairs, out, tmp_path):
     manifest = pairs(3)
     command("run", manifest, "--out", out)
@@ -231,6 +232,7 @@ def test_two_rows_that_share_a_job_lose_one_image(api, pairs, out):
     assert states(out) == {"row-0": ("saved", "present"), "row-1": ("saved", "moved")}
 
 
+@pytest.mark.slow
 def test_a_failed_row_beside_moved_ones_is_still_retried(api, pairs, out, tmp_path):
     api.settings(blocked_words=["oak 1"])
     manifest = pairs(3)
@@ -306,6 +308,7 @@ def test_a_renamed_row_whose_image_is_nowhere_is_looked_for_once(api, pairs, out
     assert (len(seen), api.stats(jobs=False)["calls"]) == (2, before)
 
 
+@pytest.mark.slow
 def test_a_new_row_that_shares_a_paid_job_whose_image_is_nowhere_costs_nothing(api, pairs, out, tmp_path):
     (line,) = rows(1)
     go(api, pairs([line]), out)
@@ -326,6 +329,7 @@ def support_listener(heard):
     return RunHooks(warn=heard.append)
 
 
+@pytest.mark.slow
 def test_a_row_back_at_earlier_work_whose_image_is_nowhere_sets_the_later_one_aside(api, pairs, out):
     (line,) = rows(1)
     go(api, pairs([line]), out)

@@ -147,6 +147,7 @@ def test_a_key_that_the_service_echoes_is_masked(command, manifest, out, monkeyp
         assert api.api_key not in log
 
 
+@pytest.mark.slow
 def test_a_log_can_be_asked_for_by_the_environment_and_by_a_job_file(
     hosted, command, manifest, out, tmp_path, monkeypatch
 ):
@@ -190,6 +191,7 @@ def test_the_metrics_file_has_the_figures_of_the_end(hosted, command, manifest, 
     assert figure(prom, "texbatch_run_exit_code") == 1
 
 
+@pytest.mark.slow
 def test_the_metrics_file_is_written_each_minute_of_a_run(
     hosted, command, manifest, out, tmp_path, monkeypatch
 ):

@@ -81,6 +81,7 @@ def test_it_is_said_once_how_many_came_so(hosted, command, pairs, out, gives):
     assert (code, "although" in told) == (0, False)
 
 
+@pytest.mark.slow
 def test_rows_of_one_job_each_get_it_under_their_own_name(api, pairs, out, gives):
     gives("webp")
     twins = [line | {"seed": 7, "prompt": "oak", "image_format": "jpeg"} for line in rows(3)]
@@ -172,6 +173,7 @@ def test_a_redo_that_comes_so_again_replaces_the_earlier_one(api, pairs, out, gi
     assert_a_night_changes_nothing(api, manifest, out)
 
 
+@pytest.mark.slow
 def test_a_row_whose_format_came_right_later_has_its_own_name_again(api, pairs, out, gives):
     gives("webp")
     lines = rows(1, image_format="jpeg")

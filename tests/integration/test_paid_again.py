@@ -116,6 +116,7 @@ def test_a_retry_leaves_them_out_too(hosted, command, mixed, out):
     assert submits(hosted) == 4 + 1
 
 
+@pytest.mark.slow
 def test_what_was_unbilled_is_retried_without_a_word(hosted, command, mixed, out):
     code, _, told = command("retry", out, "--only", "row-3")
     assert (code, submits(hosted), "left out" in told) == (0, 4 + 1, False)
@@ -272,6 +273,7 @@ def test_an_expired_row_needs_its_input_only_to_be_sent_again(
     assert (code, submits(hosted)) == ((2 if yes else 1), 4), told
 
 
+@pytest.mark.slow
 def test_a_file_that_had_two_contents_is_known_by_the_row(hosted, command, pairs, out, local, tmp_path):
     """row-0 was paid for with the first chair and stays; row-9 with the second: then the file goes."""
     assert command("run", pairs(local[:1]), "--out", out)[0] == 0

@@ -141,6 +141,7 @@ def test_a_resume_without_a_network_loses_nothing(pairs, out, tmp_path):
     assert (end.exit_code, statuses(out), end.summary["spent_usd"]) == (7, {"pending": 3}, 0.09)
 
 
+@pytest.mark.slow
 def test_a_host_that_takes_no_connection_settles_nothing_but_the_history_may_know_a_better_one(
     api, manifest, out, nowhere
 ):
@@ -164,6 +165,7 @@ def test_a_picture_that_is_too_large_is_denied_by_its_size(api, pairs, out, monk
     assert "the answer is over 100 bytes" in by_id(out)["row-0"]["error"]
 
 
+@pytest.mark.slow
 def test_a_person_is_told_what_to_do(hosted, command, manifest, out):
     assert command("run", manifest, "--out", out)[0] == 0
     killed_before_it_was_kept(out)
@@ -345,6 +347,7 @@ def test_what_an_earlier_run_paid_for_is_on_disk_before_anything_new_is_sent(
     assert (len(seen), min(seen) >= 5) == (15, True)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_still_at_work_keeps_no_new_one_waiting(api, pairs, out):
     api.settings(latency_s=600.0)
     assert go(api, pairs(5), out, job_timeout_s=0.2).exit_code == 7

@@ -231,6 +231,7 @@ def test_a_run_without_its_proxy_bills_nothing_and_every_row_can_still_be_sent(a
 # -- the variables -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 async def test_both_pools_go_through_the_proxy_of_a_variable(api, proxy, monkeypatch, name):
@@ -239,6 +240,7 @@ async def test_both_pools_go_through_the_proxy_of_a_variable(api, proxy, monkeyp
     assert asked(proxy) == API_AND_FILE
 
 
+@pytest.mark.quick(1)
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 async def test_both_pools_are_tunnelled_through_the_proxy_of_a_variable(

@@ -679,6 +679,7 @@ def test_a_row_that_asks_for_its_rejected_image_is_made_with_another_seed(hosted
         assert (code, picture(out), submits(hosted), "was rejected" in told) == (0, made, 4, False)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("accepted", [True, False])
 def test_an_edit_that_is_taken_back_brings_the_redo_back(hosted, command, pairs, out, accepted):
@@ -848,6 +849,7 @@ def test_expired_rows_are_chosen_apart_from_failed_ones(hosted, command, half):
     assert submits(hosted) == 4 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "words", [["--only", "row-1"], ["--status", "failed"], ["--seed", "+1", "--only", "row-1"]]
@@ -879,6 +881,7 @@ def test_an_old_failures_csv_does_not_stand_for_a_saved_row(hosted, command, hal
     assert by_id(half)["row-1"]["prompt"] == "walnut"
 
 
+@pytest.mark.slow
 def test_without_failures_csv_the_ledger_knows_the_rows(hosted, command, half):
     (half / "failures.csv").unlink()
     assert command("retry", half, "--status", "failed")[0] == 0
@@ -906,6 +909,7 @@ def test_a_redo_manifest_of_the_contact_sheet_goes_through_retry(hosted, command
     assert (submits(hosted), picture(out)) == (6, second)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("only", [[], ["--only", "row-1"]])
 def test_the_words_work_on_a_file_too_and_leave_its_other_rows_alone(hosted, command, pairs, out, only):
@@ -921,6 +925,7 @@ def test_the_words_work_on_a_file_too_and_leave_its_other_rows_alone(hosted, com
     assert statuses(out) == {"saved": 3}
 
 
+@pytest.mark.slow
 def test_ids_made_of_the_content_stay_who_they_are(hosted, command, pairs, out):
     lines = [{name: value for name, value in line.items() if name != "id"} for line in rows(2)]
     manifest = pairs(lines)
@@ -1003,6 +1008,7 @@ def test_a_job_file_of_run_cannot_ask_for_a_redo(hosted, command, pairs, tmp_pat
     assert (code, "--seed random: only `texbatch retry`" in told) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_variable_never_asks_for_a_redo(hosted, command, pairs, out, monkeypatch):
     assert command("run", pairs(1), "--out", out)[0] == 0
     monkeypatch.setenv("TEXBATCH_SEED", "random")

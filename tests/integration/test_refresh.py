@@ -131,6 +131,7 @@ def test_how_often_a_sheet_is_written(monkeypatch, page_s, took_s, pause):
     assert pause_s(page_s, took_s) == pytest.approx(pause)
 
 
+@pytest.mark.slow
 def test_a_page_for_many_rows_is_its_share_of_the_time(api, manifest, place):
     """What `write_sheet` returns is without the thumbnails' time."""
     go(api, manifest, place.path)

@@ -301,6 +301,7 @@ def test_a_wrong_word_is_refused_and_nothing_is_changed(command, lost, words, ex
     assert (lost / "report.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_decision_that_is_refused_leaves_the_others_of_the_command_undone(hosted, command, lost):
     """The request is right, but resubmitting the other row is not confirmed."""
     request_id = request_of(hosted, "oak 1")
@@ -318,6 +319,7 @@ def test_two_requests_for_rows_of_one_job_are_refused(hosted, command, tmp_path,
     assert statuses(out) == {"unknown": 2}
 
 
+@pytest.mark.slow
 def test_a_request_that_another_row_holds_is_refused(hosted, command, lost):
     held = by_id(lost)["row-0"]["request_id"]
     code, _, told = command("resolve", lost, "--attach", f"row-1={held}")

@@ -178,6 +178,7 @@ def test_a_changed_image_is_left_unless_it_is_named_and_then_set_aside(api, fold
     assert_as_before(api, folder)
 
 
+@pytest.mark.slow
 def test_a_folder_in_an_images_place_is_left_unless_it_is_named(api, folder):
     path = folder / "images" / "row-1.webp"
     path.unlink()
@@ -192,6 +193,7 @@ def test_a_folder_in_an_images_place_is_left_unless_it_is_named(api, folder):
 # -- which rows -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_the_named_rows_are_brought_back(api, folder):
     delete_images(folder)
     assert brought(bring(api, folder, "row-1")) == (0, 0, 1, 0, [])

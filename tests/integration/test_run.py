@@ -199,6 +199,7 @@ def test_a_host_of_uploads_that_is_away_for_longer_fails_no_row(api, pairs, tmp_
     assert submits(api) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("away", ["no connection", "no answer"])
 def test_a_host_of_uploads_that_stays_away_stops_the_run_and_bills_nothing(
@@ -587,6 +588,7 @@ def test_a_row_changed_back_is_known_again(api, pairs, out):
     assert (out / "images" / "row-0.webp").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_other_names_for_the_pictures_cost_nothing(api, pairs, out):
     manifest = pairs([line | {"range": "spring"} for line in rows(3)])
     go(api, manifest, out)
@@ -597,6 +599,7 @@ def test_other_names_for_the_pictures_cost_nothing(api, pairs, out):
     assert {row["output_path"] for row in report(out)} == {f"images/spring/row-{n}-x.webp" for n in range(3)}
 
 
+@pytest.mark.slow
 def test_a_manifest_may_shrink_and_grow(api, pairs, out):
     """Rows that left the manifest leave the report; when they come back they are known."""
     go(api, pairs(4), out)
@@ -756,6 +759,7 @@ def test_failures_with_local_pictures_can_be_retried_from_anywhere(
     assert command("retry", out)[0] == 0
 
 
+@pytest.mark.slow
 def test_running_a_folders_own_failures_into_it_is_a_retry_that_merges(hosted, command, pairs, out):
     hosted.settings(blocked_words=["oak 1"])
     assert command("run", pairs(3), "--out", out)[0] == 1

@@ -67,6 +67,7 @@ def test_a_server_in_a_process_of_its_own_says_the_same(manifest, out):
         assert_all_saved(process, go(process, manifest, out, settle_s=30.0), out)
 
 
+@pytest.mark.slow
 def test_a_found_request_that_is_still_at_work_is_watched_to_its_end(api, manifest, out):
     api.settings(latency_s=0.6)
     api.faults([LOST_AFTER | {"prompt": "oak"}])  # the first to come, so that the others are not waited for
@@ -450,6 +451,7 @@ def test_twice_the_same_manifest_into_two_folders_pays_each_folder_once(api, man
     assert not ours & theirs
 
 
+@pytest.mark.slow
 def test_the_events_tell_the_whole_story(api, manifest, out):
     api.faults([LOST_BEFORE])
     go(api, manifest, out, settle_s=0.1)
@@ -493,6 +495,7 @@ def named(moments, name):
     return [moment.event for moment in moments if moment.event is not None and moment.event.name == name]
 
 
+@pytest.mark.slow
 def test_a_found_request_is_told_and_counted_once(api, manifest, out, heard):
     listener, moments, _ = heard
     api.faults([LOST_AFTER])

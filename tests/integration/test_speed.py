@@ -72,6 +72,7 @@ def test_that_gets_count_is_written_down_and_the_next_run_begins_with_it(api, pa
     assert limit is not None
 
 
+@pytest.mark.slow
 def test_the_next_run_begins_with_the_job_times_of_the_last(crowd, pairs, out, monkeypatch):
     """So it does not begin to guess again."""
     crowd.settings(latency="fixed", latency_s=0.3)

@@ -108,16 +108,16 @@ def test_the_first_signal_finishes_what_is_in_flight_and_sends_no_more(
     server, start, goes_on, out, number, code
 ):
     server.settings(latency_s=0.4)
-    command = start(60, "--concurrency", "8")
+    command = start(40, "--concurrency", "8")
     assert command.hears("job.accepted", 8), command.output
     assert command.signal(number) == code, command.output
     sent = submits(server)
-    assert sent < 60
-    assert statuses(out) == {"saved": sent, "pending": 60 - sent}
+    assert sent < 40
+    assert statuses(out) == {"saved": sent, "pending": 40 - sent}
     assert f"{signal.Signals(number).name}: submitting nothing more" in command.output
-    assert_closed(out, code, 60)
+    assert_closed(out, code, 40)
 
-    assert goes_on()["accepted"] == 60
+    assert goes_on()["accepted"] == 40
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def leave_notes(shop):
     (shop.folder.images / "mine").mkdir()
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("again", [False, True], ids=["", "retry failed"])
 @pytest.mark.parametrize(
     "between", [nothing, delete_a_saved_picture, resolve_by_hand, choose_some, leave_notes]
@@ -210,7 +210,7 @@ def link(shop):
     (shop.folder.images / "link").symlink_to(shop.folder.images)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "between",
     [edit, edit_to_the_same_length_and_time, touch_a_texture, replace_a_texture, run_another_manifest, merge,
@@ -224,6 +224,7 @@ def test_whatever_has_changed_the_manifest_is_read_again(shop, monkeypatch, read
     assert len(reads) == 2
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "given",
     [{"reading": Reading({"seed": "9"})}, {"reading": Reading(name="x-{id}.{ext}")}, {"reading": Reading(encoding="utf-8")},

@@ -28,6 +28,7 @@ def test_a_failure_under_another_code_is_no_failure(api, manifest, out, quick_po
     assert submits(api) == 4
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("call", ["status", "result"])
 def test_a_failure_that_is_always_told_as_200_is_one_once_the_history_says_so(
     api, pairs, out, quick_polls, call
@@ -121,6 +122,7 @@ def test_a_wrong_key_is_told_as_one_by_the_upload_too(hosted, tmp_path, command,
     assert "host" not in told + err
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("status", "text"), [(402, "no"), (406, "Not enough balance"), (403, "Payment overdue")]
 )
@@ -177,6 +179,7 @@ def test_times_told_in_milliseconds_hold_nothing_up(api, pairs, out, quick_polls
     assert summary(out)["seconds"] < 60
 
 
+@pytest.mark.slow
 def test_a_folder_that_learned_such_times_from_an_earlier_version_forgets_them(
     api, manifest, pairs, out, quick_polls
 ):
@@ -194,6 +197,7 @@ def test_a_folder_that_learned_such_times_from_an_earlier_version_forgets_them(
     assert (finished.exit_code, finished.summary["seconds"] < 60) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "location", ["http://xn--/", "http://a..b/p.png", "https://h:99999/", "http://[::1/"]

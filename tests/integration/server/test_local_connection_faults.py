@@ -31,6 +31,7 @@ def talk(api, path=SUBMIT, method="POST", payload=None, read_s=60.0):
         return received, "fin"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("fault", "received", "end", "accepted"),
     [

@@ -195,7 +195,7 @@ def test_a_bad_upload_is_malformed(start, payload):
     assert "data_urls" in answer.json()["error"]
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("headers", "text"),
     [

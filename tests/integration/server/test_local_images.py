@@ -34,6 +34,7 @@ def test_an_uploaded_product_gets_its_texture(cpu):
         assert abs(image.width / image.height - product.width / product.height) < 0.05
 
 
+@pytest.mark.slow
 def test_an_output_can_be_the_input_of_the_next_job(cpu):
     _, client = cpu
     first = client.ended(client.submit(image_1=data_url(CHAIR), image_2=data_url(OAK))).json()["request_id"]

@@ -81,6 +81,7 @@ def test_a_slow_job_times_out_in_the_client_and_runs_on(sdk):
     assert api.stats()["in_flight"] == 1
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("settings", "inputs", "status", "detail"),
     [

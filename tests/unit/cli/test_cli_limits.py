@@ -109,6 +109,7 @@ def test_a_limit_of_failures_that_bounds_nothing_is_refused(tmp_path, limit):
         RunSettings(tmp_path, **limit)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("asked", "sent"),
     [
@@ -124,6 +125,7 @@ def test_an_id_with_a_comma_is_named_in_quotes(hosted, command, pairs, tmp_path,
     assert submits(hosted) == 2 * len(sent)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "value", ["[Chair\\, oak]", '["Chair, oak"]', "'\"Chair, oak\"'", '\n  - "Chair, oak"']
 )

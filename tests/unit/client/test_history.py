@@ -435,7 +435,7 @@ def strange(server, listed, oddity, *, most=20, totals=None):
     return calls
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("count", [21, 40, 60, 61])
 @pytest.mark.parametrize(
     "odd",
@@ -472,6 +472,7 @@ TOTALS = [
 ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("totals", TOTALS)
 async def test_the_answers_own_total_is_taken_for_the_end(server, client, totals):
     calls = strange(server, [row(f"r{n}") for n in range(60)], lambda *_: None, totals=totals(60))
@@ -482,6 +483,7 @@ async def test_the_answers_own_total_is_taken_for_the_end(server, client, totals
     )  # two pages, the first again, then three of twenty rows, and the row behind the last, twice
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("totals", TOTALS)
 async def test_a_list_that_says_that_it_has_more_than_it_gives_is_not_complete(server, client, totals):
     """Page 2 is a 404 for good."""
@@ -494,6 +496,7 @@ async def test_a_list_that_says_that_it_has_more_than_it_gives_is_not_complete(s
     assert "more requests than it gives" in listing.gap
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", ["total", "count", "pages", "has_more"])
 async def test_a_total_that_is_none_hides_nothing(server, client, name):
     """It counts the rows of this page, or says that there is no more although there is."""
@@ -505,7 +508,7 @@ async def test_a_total_that_is_none_hides_nothing(server, client, name):
     assert (len(listing.entries), listing.complete) == (60, True)
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("odd", [None, *range(2, 12)])
 @pytest.mark.parametrize("count", [21, 250])
 async def test_a_page_that_skips_the_rows_it_was_too_short_for_hides_nothing(server, client, count, odd):
@@ -573,9 +576,10 @@ async def test_no_page_follows_another_without_a_pause(server, monkeypatch, wait
 
     waits(history_page_s=0.2)
     monkeypatch.setattr(history.anyio, "sleep", sleep)
-    busy(server)
+    busy(server, every_s=5.0)
     async with opened(server) as client:
         await read_back(client, NOW - 600.0)
+    assert len(server.calls) > history.FREE_PAGES
     assert waited == [0.2] * (len(server.calls) - history.FREE_PAGES)
 
 

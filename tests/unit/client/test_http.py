@@ -107,6 +107,7 @@ async def heard(server, count):
 # -- what a lost answer is ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("lose", [*LOST, *SLOW, too_large, bomb], ids=lambda lose: lose.__name__)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_answer_that_does_not_come_whole_is_no_answer_and_never_not_delivered(
@@ -135,6 +136,7 @@ async def test_a_submit_whose_body_was_sent_is_unknown_however_its_answer_was_lo
     assert server.calls[0].body == b'{"prompt": "oak"}'
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("status", [200, 422, 500])
 @pytest.mark.parametrize("levels", [101, 600, 950, 100_000])
 async def test_json_of_any_depth_is_an_answer_like_any_other_that_is_none(server, status, levels):
@@ -441,6 +443,7 @@ async def test_redirects_in_a_circle_end(server):
     assert len(server.calls) == http.REDIRECTS + 1
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     "location",
     ["file:///etc/passwd", "ftp://h/x", "http://[", "https://h:99999/", "http://xn--/", "http://a..b/", "http://xn--a/",

@@ -267,6 +267,7 @@ def test_a_number_longer_than_excels_digits_is_a_warning_once(read_xlsx):
 # -- formats ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("value", "form", "shown", "formerly"),
     [

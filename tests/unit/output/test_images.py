@@ -209,6 +209,7 @@ ODD = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as batch.core.imaging sets it, once for a process
 @pytest.mark.parametrize("odd", ODD)
 def test_what_is_around_the_pixels_says_nothing_about_them(odd, tmp_path):

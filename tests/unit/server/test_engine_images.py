@@ -36,6 +36,7 @@ def test_output_has_the_asked_format_and_the_input_size(image_format, magic):
     assert (result.width, result.height) == (160, 160) == decoded(result.data).shape[1::-1]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
 def test_higher_quality_gives_a_larger_and_truer_file(image_format):
     """Quality reaches the codec."""
@@ -45,6 +46,7 @@ def test_higher_quality_gives_a_larger_and_truer_file(image_format):
     assert _close(decoded(high), exact, float(np.abs(decoded(low).astype(int) - exact).mean()))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("ratio", "size"),
     [
@@ -105,6 +107,7 @@ def _deep_grey():
     return Image.fromarray(product().mean(axis=2).astype(np.uint16) * 257)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("data", "share"),
     [
@@ -222,6 +225,7 @@ def _chunk(name, body, crc=None):
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", check)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "chunk",
     [

@@ -55,7 +55,7 @@ click.version_option(package_name="texbatch")(texbatch)
 def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Texture every row of MANIFEST; continue an earlier run.
 
-    MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx or .parquet, or a job file, which names one and holds any of these options.
+    MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx, .xlsm or .parquet, or a job file, which names one and holds these options.
     """
     parsed = parse_options(ctx, manifest)
     out = parsed.values["out"]
@@ -221,12 +221,12 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 
 def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None) -> None:
     from batch.ledger.ledger import Ledger  # noqa: PLC0415  start-up time
-    from batch.manifest.manifest import check_encoding  # noqa: PLC0415
+    from batch.manifest.manifest import check_reading  # noqa: PLC0415
     from batch.output.folder import OutputFolder  # noqa: PLC0415
     from batch.pacing.observations import Observations  # noqa: PLC0415
     from batch.planning.planner import preview  # noqa: PLC0415
 
-    check_encoding(parsed.manifest, parsed.reading.encoding)
+    check_reading(parsed.manifest, parsed.reading)
     planned, found, simulated = preview(parsed.manifest, settings, merge=merge)
     problems(found.warnings)
     console.plan(planned, simulated=simulated, retry_failed=settings.retry_failed)
@@ -250,11 +250,11 @@ def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None
 @click.pass_context
 def validate(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Check MANIFEST and every image it names; report all problems, send nothing."""
-    from batch.manifest.manifest import check_encoding  # noqa: PLC0415  start-up time
+    from batch.manifest.manifest import check_reading  # noqa: PLC0415  start-up time
     from batch.planning.validate import validate as check  # noqa: PLC0415
 
     parsed = parse_options(ctx, manifest)
-    check_encoding(parsed.manifest, parsed.reading.encoding)
+    check_reading(parsed.manifest, parsed.reading)
     found = check(parsed.manifest, parsed.reading)
     console.validation(found, as_json=parsed.values["format"] == "json")
     ctx.exit(EXIT_USAGE if found.errors else EXIT_OK)

@@ -241,6 +241,9 @@ READING = (
            help="Keep the query strings of image URLs out of a row's identity: for links signed in an unusual way."),
     Option("--name", help=f"File names of the images below images/.  [default: {DEFAULT_NAME}, or the folder's own]"),
     Option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
+    Option("--sheet", metavar="NAME|N",
+           help="The sheet of a workbook that holds the rows, by its name or its position from 1; else the only one that has the columns."),
+    Option("--skip-hidden", is_flag=True, help="Leave out the rows that a workbook hides, by a filter or by hand."),
     *PARAMETER_OPTIONS.values(),
 )  # fmt: skip
 """How a manifest is read."""
@@ -357,6 +360,8 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
         values.get("name"),
         values.get("encoding"),
         bool(values.get("ignore_url_query")),
+        sheet=values.get("sheet"),
+        skip_hidden=bool(values.get("skip_hidden")),
     )
     typed = ctx.get_parameter_source("yes") is ParameterSource.COMMANDLINE and bool(ctx.params.get("yes"))
     return ParsedOptions(job[0].manifest if job else manifest, reading, values, log, typed)

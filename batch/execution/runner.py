@@ -34,7 +34,7 @@ from batch.ledger import candidates, connection, runs, totals
 from batch.ledger.accounts import bind
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
-from batch.manifest.manifest import check_encoding
+from batch.manifest.manifest import check_reading
 from batch.output import report
 from batch.output.chosen import apply_choices
 from batch.output.decision_file import edited_notice
@@ -110,7 +110,7 @@ async def arun(
     """
     manifest, hooks = Path(manifest), listener or RunHooks()
     folder = OutputFolder(settings.out)
-    check_encoding(manifest, settings.reading.encoding)
+    check_reading(manifest, settings.reading)
     if service is not None and not service.api_key and not folder.ledger.is_file():
         await to_thread.run_sync(_refuse_without_key, manifest, settings)  # before a folder is made
     with ExitStack() as stack:

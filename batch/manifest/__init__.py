@@ -6,7 +6,9 @@ The modules, in the order a row passes them:
     readers/base                                 what the readers share: encoding, columns, rows as a stream
     readers/csv_reader · jsonl_reader            text files
     readers/parquet_reader                       Parquet
-    readers/xlsx_reader · xlsx_scan · shown      .xlsx: what Excel shows, and the traps of a sheet's shape
+    readers/table_top                            where a table begins, below its titles
+    readers/sheet_reader                         workbooks: which sheet, which rows, the traps of a sheet's shape
+    readers/xlsx_reader · xlsx_scan · shown      .xlsx, .xlsm: what Excel shows
     readers/yaml_*                               a YAML: document, globs, combinations, rows
     readers/cells                                typed values to the text that a CSV has
     readers/own_report                           texbatch's own reports, read back

@@ -28,6 +28,20 @@ READERS: dict[str, type[StreamingManifest]] = {
 """The reader of each suffix; what else differs from format to format is said by the readers' class attributes."""
 
 
+_SHORTCUT = (
+    "is a shortcut to a document of Google Drive and holds no rows.",
+    'Open it there, choose "Download" and "Microsoft Excel (.xlsx)", and give that file.',
+)
+_ELSEWHERE = {
+    ".xls": ("is a workbook of Excel 97 to 2003, which is not read.", 'Save it as "Excel Workbook (.xlsx)".'),
+    ".xlsb": ("is a binary workbook, which is not read.", 'Save it as "Excel Workbook (.xlsx)".'),
+    ".numbers": ("is a document of Numbers, which is not read.", 'Export it to "Excel" or "CSV" there.'),
+    ".gsheet": _SHORTCUT,
+    ".gdoc": _SHORTCUT,
+}
+"""Files that people have and no reader takes: reason and remedy."""
+
+
 class Manifest(Protocol):
     """An open manifest. `rows` may be called again and reads the file again.
 
@@ -59,6 +73,8 @@ def open_manifest(path: Path, reading: Reading | None = None, *, out: Path | Non
     suffix = path.suffix.lower()
     if suffix in READERS:
         return READERS[suffix](path, reading or Reading(), out)
+    if suffix in _ELSEWHERE:
+        refuse(path, None, *_ELSEWHERE[suffix])
     shown = (
         f"{suffix} is not a manifest format." if suffix else "the file has no suffix that shows its format."
     )
@@ -66,13 +82,22 @@ def open_manifest(path: Path, reading: Reading | None = None, *, out: Path | Non
     return None
 
 
-def check_encoding(path: Path, encoding: str | None) -> None:
-    """Raise UsageError when an encoding is named for a manifest whose format has its own."""
+def check_reading(path: Path, reading: Reading) -> None:
+    """Raise UsageError when an encoding is named for a manifest whose format has its own, or a sheet where there are none."""
     suffix = path.suffix.lower()
-    if encoding is not None and suffix in READERS and not READERS[suffix].is_text:
+    if suffix not in READERS:
+        return
+    reader = READERS[suffix]
+    if reading.encoding is not None and not reader.is_text:
         raise UsageError(
-            f"{path}: --encoding {encoding}: a {suffix} file knows its own encoding. Leave --encoding out."
+            f"{path}: --encoding {reading.encoding}: a {suffix} file knows its own encoding. Leave --encoding out."
         )
+    if reading.sheet is not None and not reader.has_sheets:
+        raise UsageError(
+            f"{path}: --sheet {reading.sheet}: a {suffix} file has no sheets. Leave --sheet out."
+        )
+    if reading.skip_hidden and not reader.has_sheets:
+        raise UsageError(f"{path}: --skip-hidden: a {suffix} file hides no rows. Leave --skip-hidden out.")
 
 
 def is_job_file(path: Path) -> bool:

@@ -52,6 +52,7 @@ def fingerprint(path: Path, reading: Reading, check: Callable[[], None]) -> Fing
     how = [
         _version("texbatch"), len(MIGRATIONS), KEY_PREFIX, path.suffix.lower(), os.path.abspath(path.parent),  # noqa: PTH100  `..` only, links stay
         sorted(reading.parameters.items()), reading.name, reading.encoding, reading.ignore_url_query,
+        sorted(reading.columns.items()), reading.sheet, reading.skip_hidden,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(how).encode())
     try:

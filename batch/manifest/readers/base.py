@@ -1,6 +1,7 @@
 """The base of every reader: opening a file of unknown making, its columns, and rows read as a stream.
 
-Rule 1: UTF-8 with or without BOM is read as it is; any other encoding must be named (`--encoding`), never guessed: a
+Rule 1: UTF-8 with or without BOM, and UTF-16 with one, are read as they are; any other encoding must be named
+(`--encoding`), never guessed: a
 wrong guess is a wrong prompt that costs money. A byte that does not decode is reported with its line as an editor counts
 it. Rule 2: all problems of the columns are reported together, when the file is opened; warnings about them come before
 the first row. Rule 3: texbatch's own reports are read back as the rows they were made of. Rule 4: a row with a control
@@ -43,11 +44,13 @@ MAX_RECORD = 1 << 20
 class StreamingManifest(ABC):
     """An open manifest: its columns are known, each call of `rows` reads the file again.
 
-    A reader of text, as `is_text` says, takes an encoding. `has_globs`: its rows depend on more than the file's own bytes.
+    A reader of text, as `is_text` says, takes an encoding; one that `has_sheets` takes the name of a sheet. `has_globs`: its
+    rows depend on more than the file's own bytes.
     """
 
     suffixes: tuple[str, ...]
     is_text = True
+    has_sheets = False
     has_globs = False
     tabular = True
     header_line: int | None = None
@@ -173,7 +176,10 @@ def _similar(path: Path) -> str:
 
 
 def codec_of(path: Path, encoding: str | None) -> str:
-    """Return the codec to read a file with; raise ManifestError when UTF-8 is expected and it is visibly not."""
+    """Return the codec to read a file with: UTF-8, or UTF-16 where the file begins with its mark.
+
+    Raises ManifestError when it is visibly neither.
+    """
     if encoding is not None:
         try:
             name = codecs.lookup(encoding).name
@@ -185,7 +191,7 @@ def codec_of(path: Path, encoding: str | None) -> str:
         head = file.read(_HEAD)
     for bom, name in _UTF16.items():
         if head.startswith(bom):
-            refuse(path, 1, "the file is UTF-16, not UTF-8.", f"Save it as UTF-8, or add --encoding {name}.")
+            return name
     if head.startswith(_ZIP):
         reason = "is a ZIP archive, perhaps an Excel workbook, not text."
         refuse(path, None, reason, 'Save it as "CSV UTF-8".')

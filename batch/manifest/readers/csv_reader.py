@@ -4,7 +4,7 @@ Rule 1: cells are text and stay as they are (`00123`, `1E5`, `NA`, `TRUE`). Rule
 the file; a line or a quoted cell that never ends is cut off at MAX_RECORD characters. Rule 3: the separator is found in
 the header line by the columns that it yields; Excel's `sep=;` line is understood. Rule 4: a row's number is the line it
 starts on, as an editor counts (LF, CRLF and CR each end a line, also inside quotes). Rule 5: columns at the end without a
-name and without content do not count.
+name and without content do not count. Lines above the header are titles and no rows (see `table_top`).
 Rule 6: text after a closing quote, and a blank before an opening one, would send other words than the sheet shows. Each is
 a problem, which is forgiven where the row was paid for, since earlier versions read such a cell as the csv module does.
 Blanks after a closing quote are harmless, and so is a quote inside a cell that does not begin with one (5" wide).
@@ -15,12 +15,11 @@ from __future__ import annotations
 import csv
 import re
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING
 
 from batch.core.models import Issue, Problem, Row
-from batch.core.parameters import BY_NAME
-from batch.manifest.columns import ID, header_problems
+from batch.manifest.columns import header_problems
 from batch.manifest.readers.base import (
     BOM,
     MAX_RECORD,
@@ -30,6 +29,7 @@ from batch.manifest.readers.base import (
     numbered_lines,
     refuse,
 )
+from batch.manifest.readers.table_top import LOOKED_AT, KnownHeadings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +54,7 @@ class CsvManifest(StreamingManifest):
 
     def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
         self._codec = codec_of(self.path, self._encoding)
+        self._known = KnownHeadings(self._reading)
         # Of the process, and only ever raised: csv's own limit is an eighth of the longest cell that we read.
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD + 2))
         with self.path.open(encoding=self._codec, newline="") as stream:
@@ -80,12 +81,9 @@ class CsvManifest(StreamingManifest):
         if not line:
             remedy = "The first line names the columns: image_1,image_2,prompt."
             refuse(self.path, 1, "the file is empty.", remedy)
-        headers = {mark: next(csv.reader([line], delimiter=mark)) for mark in SEPARATORS}
-        known = {
-            mark: sum(name.strip() in {ID, *BY_NAME} for name in names) for mark, names in headers.items()
-        }
-        best = max(SEPARATORS, key=lambda mark: (known[mark], len(headers[mark])))
-        self.separator = hint[1] if hint else best
+        lines = self._from_header(number, line, lines)
+        number, line = next(lines)
+        self.separator = hint[1] if hint else self._separator_in(line)
         records = _records(chain([(number, line)], lines), self.separator)
         self.header_line, self._header_ends, written, names, closed = next(records)
         if not closed and len(line) <= MAX_HEADER:
@@ -99,6 +97,24 @@ class CsvManifest(StreamingManifest):
         while len(names) > 1 and not names[-1]:
             names.pop()
         self._header = tuple(names)
+
+    def _from_header(
+        self, number: int, line: str, lines: Iterator[tuple[int, str]]
+    ) -> Iterator[tuple[int, str]]:
+        """Return the lines from the header on: titles above it are no rows. `line` is the first that is not blank."""
+        if self._known.known(_cells(line, self._separator_in(line))) or "|" in line or len(line) > MAX_HEADER:
+            return chain([(number, line)], lines)
+        short = takewhile(lambda entry: len(entry[1]) <= MAX_HEADER, lines)
+        seen = [(number, line), *islice(short, LOOKED_AT)]
+        written = [index for index, (_, text) in enumerate(seen) if text.strip()]
+        rows = [_cells(seen[index][1], self._separator_in(seen[index][1])) for index in written]
+        header = self._known.header_in([list(filter(None, map(str.strip, row))) for row in rows])
+        return chain(seen[written[header] :], lines)
+
+    def _separator_in(self, line: str) -> str:
+        """Return the separator that makes the most headings of a line, or else the most cells."""
+        rows = {mark: _cells(line, mark) for mark in SEPARATORS}
+        return max(SEPARATORS, key=lambda mark: (len(self._known.known(rows[mark])), len(rows[mark])))
 
     def _rows(self) -> Iterator[Row | Problem]:
         blank = self.separator + " \t\r\n"
@@ -137,6 +153,11 @@ class CsvManifest(StreamingManifest):
             else "Add the missing cells: an empty cell still needs its separator."
         )
         return Issue(f"has {cells} cells, the header has {self._width}.", remedy)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the cells of a record of one line."""
+    return next(csv.reader([line], delimiter=separator))
 
 
 def _records(

@@ -30,7 +30,9 @@ PIECE = 1 << 20
 LONGEST_END = 64
 _ROW_END = re.compile(rb"</(?:\w+:)?row>")
 _ROWS_END = re.compile(rb"</(?:\w+:)?sheetData>")
-_HIDDEN = re.compile(rb"<(?:\w+:)?row\s[^<>]*?\bhidden=\"(?:1|true)\"")
+_ROW = re.compile(rb"<(?:\w+:)?row(\s[^<>]*)?>")
+_HIDDEN = re.compile(rb"\bhidden=\"(?:1|true)\"")
+_NUMBER = re.compile(rb"\br=\"([0-9]{1,9})\"")
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?\bref=\"([A-Z]+[0-9]+):([A-Z]+[0-9]+)\"")
 _VALUELESS = re.compile(
     rb"<(?:\w+:)?c(\s[^<>]*)?>\s*"
@@ -43,10 +45,13 @@ _TEXT = re.compile(rb"\bt=\"str\"")  # its value may well be an empty text
 
 @dataclass(slots=True)
 class Scan:
-    """`merged` are (first cell, last cell); `valueless` the cells of formulas that have no value, "" for unplaced ones."""
+    """`merged` are (first cell, last cell); `hidden` the numbers of hidden rows, from 1.
+
+    `valueless` are the cells of formulas that have no value, "" for unplaced ones.
+    """
 
     merged: list[tuple[str, str]] = field(default_factory=list)
-    hidden_rows: int = 0
+    hidden: set[int] = field(default_factory=set)
     valueless: set[str] = field(default_factory=set)
 
 
@@ -70,8 +75,13 @@ def check_sizes(path: Path) -> None:
 def scan(path: Path, part: str) -> Scan:
     """Return what the worksheet at `part` of a workbook says of itself; raises TooLarge."""
     found = Scan()
+    row = 0
     for piece in _pieces(path, part):
-        found.hidden_rows += sum(1 for _ in _HIDDEN.finditer(piece))
+        for tag in _ROW.finditer(piece):
+            number = _NUMBER.search(tag[1] or b"")
+            row = int(number[1]) if number else row + 1
+            if _HIDDEN.search(tag[1] or b""):
+                found.hidden.add(row)
         merged = islice(_MERGED.finditer(piece), MOST_MERGED - len(found.merged))
         found.merged += [(cells[1].decode(), cells[2].decode()) for cells in merged]
         if b"f" not in piece:
@@ -82,6 +92,15 @@ def scan(path: Path, part: str) -> Scan:
                 coordinate = _COORDINATE.search(attributes)
                 found.valueless.add(coordinate[1].decode() if coordinate else "")
     return found
+
+
+def check_top(path: Path, part: str, rows: int) -> None:
+    """Raise TooLarge where one of the first rows of the worksheet at `part` is larger than any that a person fills."""
+    seen = 0
+    for piece in _pieces(path, part):
+        seen += len(_ROW_END.findall(piece))
+        if seen > rows:
+            return
 
 
 def _pieces(path: Path, part: str) -> Iterator[bytes]:

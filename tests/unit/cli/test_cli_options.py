@@ -30,6 +30,8 @@ READING = {
     "--ignore-url-query": (None, "ignore_url_query", True),
     "--name": ("x/{id}.{ext}", "name", "x/{id}.{ext}"),
     "--encoding": ("cp1252", "encoding", "cp1252"),
+    "--sheet": ("Preise 2026", "sheet", "Preise 2026"),
+    "--skip-hidden": (None, "skip_hidden", True),
 }
 PARAMETERS = {
     "--prompt": "walnut",

@@ -37,11 +37,13 @@ class Reading:
         return payload
 
 
-def read(path: Path, *, encoding: str | None = None, **options) -> Reading:
+def read(
+    path: Path, *, encoding: str | None = None, reading: config.Reading | None = None, **options
+) -> Reading:
     """Open and expand; problems of the header are problems like the others. Paths in messages become names."""
     try:
-        options.setdefault("overrides", {})
-        items = list(Expander(open_manifest(path, config.Reading(encoding=encoding)), **options))
+        options.setdefault("overrides", reading.parameters if reading else {})
+        items = list(Expander(open_manifest(path, reading or config.Reading(encoding=encoding)), **options))
     except ManifestError as error:
         items = list(error.problems)
     folder = f"{path.parent}/"

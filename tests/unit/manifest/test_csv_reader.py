@@ -171,8 +171,28 @@ def test_a_header_alone_is_an_empty_manifest(read_csv):
 def test_encoding_is_taken_when_it_is_named(read_csv):
     content = HEAD + ROW.format("größe")
     assert read_csv(content.encode("cp1252"), encoding="cp1252").only.cells["note"] == "größe"
-    assert read_csv(content.encode("utf-16"), encoding="utf-16").only.cells["note"] == "größe"
+    assert read_csv(content.encode("utf-16-le"), encoding="utf-16-le").only.cells["note"] == "größe"
     assert read_csv(("\ufeff" + content).encode(), encoding="UTF-8").only.cells["note"] == "größe"
+
+
+@pytest.mark.parametrize(("mark", "codec"), [(b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")])
+@pytest.mark.quick(1)
+def test_utf16_with_its_mark_is_read(read_csv, mark, codec):
+    """As Excel writes "Unicode Text", which it calls .txt, and Numbers and shop systems write .csv."""
+    content = (HEAD + ROW.format("größe")).replace(",", "\t")
+    assert read_csv(mark + content.encode(codec), name="pairs.tsv").only.cells["note"] == "größe"
+
+
+def test_titles_above_the_header_are_no_rows(read_csv):
+    """Of a spreadsheet saved as CSV, with its empty cells, its blank lines and a date."""
+    titles = 'Catalog 2026;;;\n\n"as of; today";27.11.2026;;\n;;;\n'
+    reading = read_csv(titles + (HEAD + ROW.format("n")).replace(",", ";"))
+    assert (reading.only.number, reading.only.cells) == (6, {"note": "n"})
+
+
+def test_where_no_line_is_a_header_the_widest_below_a_title_is_shown(read_csv):
+    errors = read_csv("Catalog 2026\nBild 1;Bild 2;Text\na.jpg;b.jpg;x\n").errors
+    assert all(error.startswith("pairs.csv:2:") for error in errors)
 
 
 def test_columns_named_like_outcomes_are_kept_under_another_name(read_csv):

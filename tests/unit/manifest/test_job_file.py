@@ -75,5 +75,5 @@ def test_a_job_is_told_from_a_manifest(tmp_path, name, text, expected):
 
 
 def test_what_cannot_be_read_is_no_job(tmp_path):
-    (tmp_path / "a.yaml").write_bytes("manifest: ä".encode("utf-16"))
+    (tmp_path / "a.yaml").write_bytes("manifest: ä".encode("utf-16-le"))
     assert [is_job_file(tmp_path / name) for name in ("a.yaml", "missing.yaml", ".")] == [False] * 3

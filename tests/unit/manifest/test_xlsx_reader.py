@@ -14,7 +14,7 @@ from openpyxl.styles import Alignment
 from batch.core.csv_format import OUTCOME_COLUMNS
 from batch.manifest.columns import report_names
 from batch.manifest.manifest import open_manifest
-from batch.manifest.readers import xlsx_reader, xlsx_scan
+from batch.manifest.readers import sheet_reader, xlsx_scan
 
 DAY = dt.datetime.fromisoformat("2026-03-01")
 HEAD = ["image_1", "image_2", "prompt", "note"]
@@ -388,37 +388,6 @@ def test_merged_cells_are_refused_with_the_reason(read_xlsx, book, ranges, expec
         assert error.startswith(start)
 
 
-def test_a_merged_title_above_the_header_is_refused(read_xlsx, book):
-    book.active.append(["Catalog 2026"])
-    book.active.merge_cells("A1:D1")
-    errors = read_xlsx(HEAD, [*ROW, "x"]).errors
-    assert any(error.startswith("pairs.xlsx:1: the header is merged (A1:D1)") for error in errors)
-
-
-def test_the_first_visible_sheet_is_read_and_said(read_xlsx, book):
-    book.active.title = "Lists"
-    book.active.sheet_state = "hidden"
-    book.active.append(["what", "ever"])
-    pairs = book.create_sheet("Pairs")
-    pairs.append(HEAD)
-    pairs.append([*ROW, "n"])
-    assert read_xlsx().problems == []  # no choice, nothing to say
-    book.create_sheet("Notes")
-    reading = read_xlsx()
-    assert note(reading) == "n"
-    assert reading.warnings == [
-        "pairs.xlsx: warning: the first sheet, 'Pairs', is read, not 'Notes'. Move the sheet with the rows to the front."
-    ]
-
-
-def test_hidden_rows_are_read_and_said(read_xlsx, book):
-    """A filter hides rows; a person may believe that they are not sent."""
-    book.active.row_dimensions[3].hidden = True
-    reading = read_xlsx(HEAD, [*ROW, "a"], [*ROW, "b"])
-    assert [payload.cells["note"] for payload in reading.payloads] == ["a", "b"]
-    assert reading.warnings[0].startswith("pairs.xlsx: warning: 1 hidden row of the sheet is read as well.")
-
-
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -447,7 +416,7 @@ def test_a_sheet_of_the_wrong_shape_is_named(read_xlsx, rows, expected):
 
 
 def test_more_rows_than_are_read_whole_are_refused(read_xlsx, monkeypatch):
-    monkeypatch.setattr(xlsx_reader, "MAX_ROWS", 2)
+    monkeypatch.setattr(sheet_reader, "MAX_ROWS", 2)
     assert len(read_xlsx(HEAD, [*ROW, "a"], [*ROW, "b"], [" "]).payloads) == 2
     (error,) = read_xlsx([*ROW, "c"]).errors
     assert (

@@ -1,0 +1,317 @@
+"""What workbooks of every format have in common: which sheet is read, where its table begins, which of its rows count.
+
+Rule 1: the sheet is the one that was named; else the only visible one that has the columns; else the only visible one.
+Where several could be meant nothing is read, and the message lists them. Rule 2: the header is found below titles (see
+`table_top`); what is above it is not read. Rule 3: hidden rows are rows, with one warning that counts them, unless they are
+left out by name. Rule 4: row numbers are the sheet's, messages name the cell. Rule 5: merged cells are problems: only
+the first of them has the value. Rule 6: a workbook is read whole, at most MAX_ROWS rows.
+"""
+
+from __future__ import annotations
+
+import shlex
+from abc import ABC, abstractmethod
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from batch.core.errors import ManifestError
+from batch.core.models import Issue, Problem, Row
+from batch.core.parameters import PARAMETERS
+from batch.manifest.columns import header_problems
+from batch.manifest.problems import ProblemLog, did_you_mean
+from batch.manifest.readers.base import StreamingManifest, refuse
+from batch.manifest.readers.table_top import LOOKED_AT, KnownHeadings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+MAX_ROWS = 50_000
+MAX_TEXT = 1 << 20
+TOP_ROWS = 1000
+"""Rows, the empty ones included, among which the header is looked for."""
+
+MERGED_NAMED = 20
+BLANK = " \t\r\n"
+_SHEETS_NAMED = 10
+_HEADINGS_SHOWN = 8
+_LONGEST_SHOWN = 40
+_VALUELESS = Issue("the formula has no stored value.", "Save the workbook in Excel, or write the value.")
+_NEEDED = tuple(sorted(parameter.name for parameter in PARAMETERS if parameter.required))
+
+
+class SheetRow(NamedTuple):
+    """A row that has content: its number from 1, whether the sheet hides it, and its cells with content, from left to right."""
+
+    number: int
+    hidden: bool
+    cells: Sequence[Any]
+
+
+class BookSheet(ABC):
+    """A sheet of an open workbook.
+
+    When `rows` has come to its end, `merged` are (first cell, last cell), and `has_unplaced` says whether there is a
+    formula without a value whose cell is not known.
+    """
+
+    title: str
+    visible: bool
+    merged: Sequence[tuple[str, str]] = ()
+    has_unplaced = False
+
+    @abstractmethod
+    def is_valueless(self, cell: Any) -> bool:
+        """Return whether a cell is a formula without a stored value; an empty text is a value."""
+
+    @abstractmethod
+    def top(self) -> Iterator[SheetRow]:
+        """Yield the rows with content among the first TOP_ROWS; nothing more is held. Raises ManifestError."""
+
+    @abstractmethod
+    def rows(self) -> Iterator[SheetRow]:
+        """Yield every row with content; raises ManifestError where the sheet is larger than any that a person fills."""
+
+
+class SheetTop(NamedTuple):
+    """What is known of a sheet before it is read: the header's number and headings, and which names these stand for."""
+
+    sheet: BookSheet
+    number: int | None
+    headings: Sequence[str]
+    known: set[str]
+
+
+class SheetManifest(StreamingManifest):
+    """An open workbook, of which one sheet is read."""
+
+    is_text = False
+    has_sheets = True
+
+    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+        self._found = ProblemLog(self.path)
+        self._headings = KnownHeadings(self._reading)
+        self._names: dict[int, str] = {}
+        self._unnamed: set[int] = set()
+        self._warned: set[str] = set()
+        self._entries: list[Row | Problem] = []
+        with self._workbook() as sheets:
+            top = self._chosen(sheets)
+            self._take(top)
+        self._check_merges(top.sheet.merged)
+        names = tuple(self._names.values())
+        self._letters = {name: column_letters(index) for index, name in self._names.items()}
+        header = header_problems(self._file, names, lambda _name: self.header_line)
+        return names, [*self._found.entries, *header]
+
+    def note(self, number: int, column: str) -> str:
+        """Return the cell as a prefix for messages."""
+        return f"(cell {self._letters[column]}{number}) " if column in self._letters else ""
+
+    def _rows(self) -> Iterator[Row | Problem]:
+        return iter(self._entries)
+
+    @abstractmethod
+    def _workbook(self) -> AbstractContextManager[Sequence[BookSheet]]:
+        """Open the workbook for a while; give its sheets in order, hidden ones included. Raises ManifestError."""
+
+    @abstractmethod
+    def _cell(self, cell: Any, name: str) -> tuple[str, str] | Issue:
+        """Return what a cell shows in the column `name`, and what an earlier version read; or why it has no value.
+
+        `name` is "" for a cell of the header.
+        """
+
+    # -- the sheet -----------------------------------------------------------------------------------------------------
+
+    def _chosen(self, sheets: Sequence[BookSheet]) -> SheetTop:
+        """Return the sheet to read; raises ManifestError where none or several could be meant."""
+        if self._reading.sheet is not None:
+            return self._top(self._named(sheets, self._reading.sheet))
+        visible = [sheet for sheet in sheets if sheet.visible]
+        if not visible:
+            refuse(
+                self.path,
+                None,
+                "no sheet is visible.",
+                "Unhide the one that holds the rows, or name it with --sheet.",
+            )
+        tops = [self._top(sheet) for sheet in visible]
+        needed = {name for name in _NEEDED if name not in self._reading.parameters}
+        able = [top for top in tops if needed <= top.known]
+        if not able:
+            most = max(len(top.known) for top in tops)
+            able = [top for top in tops if len(top.known) == most]
+        if len(able) > 1:
+            self._refuse_choice(able, needed)
+        return able[0]
+
+    def _refuse_choice(self, tops: Sequence[SheetTop], needed: set[str]) -> NoReturn:
+        shown = ", ".join(map(_described, tops[:_SHEETS_NAMED]))
+        more = f" and {len(tops) - _SHEETS_NAMED} more" if len(tops) > _SHEETS_NAMED else ""
+        columns = ", ".join(name for name in _NEEDED if name in needed)
+        what = "several sheets have" if needed <= tops[0].known else "no sheet has"
+        likely = max(tops, key=lambda top: len(top.headings))
+        remedy = f"Name the one that holds the rows: --sheet {_quoted(likely.sheet.title)}"
+        refuse(self.path, None, f"{what} the columns {columns}: {shown}{more}.", remedy)
+
+    def _named(self, sheets: Sequence[BookSheet], wanted: str) -> BookSheet:
+        """Return the sheet with a title, or with a number from 1 where no sheet has that title."""
+        for sheet in sheets:
+            if sheet.title.strip().casefold() == wanted.strip().casefold():
+                return sheet
+        if wanted.isdecimal() and 1 <= int(wanted) <= len(sheets):
+            return sheets[int(wanted) - 1]
+        titles = [sheet.title for sheet in sheets]
+        shown = ", ".join(
+            f"{number} {title!r}" for number, title in enumerate(titles[:_SHEETS_NAMED], start=1)
+        )
+        more = f" and {len(titles) - _SHEETS_NAMED} more" if len(titles) > _SHEETS_NAMED else ""
+        reason = f"there is no sheet {wanted!r}; the sheets are {shown}{more}."
+        remedy = did_you_mean(wanted, titles) or "Give the title or the number of one."
+        raise ManifestError([Problem(self._file, None, None, reason, remedy)])
+
+    def _top(self, sheet: BookSheet) -> SheetTop:
+        rows: list[tuple[int, list[str]]] = []
+        for row in islice(sheet.top(), LOOKED_AT):
+            texts = [cell.value for cell in row.cells if isinstance(cell.value, str)]
+            rows.append((row.number, [text.strip() for text in texts if text.strip()]))
+        if not rows:
+            return SheetTop(sheet, None, (), set())
+        number, headings = rows[self._headings.header_in([texts for _, texts in rows])]
+        return SheetTop(sheet, number, headings, self._headings.known(headings))
+
+    # -- its rows ------------------------------------------------------------------------------------------------------
+
+    def _take(self, top: SheetTop) -> None:
+        taken = hidden = 0
+        for row in top.sheet.rows():
+            if top.number is not None and row.number < top.number:
+                continue
+            if self.header_line is None:
+                self._take_header(row)
+                continue
+            hidden += row.hidden
+            if row.hidden and self._reading.skip_hidden:
+                continue
+            taken += 1
+            if taken > MAX_ROWS:
+                reason = f"there are more than {MAX_ROWS} rows; a workbook is read whole."
+                self._found.problem(row.number, None, reason, "Use CSV: it has no limit.")
+                break
+            self._entries += self._row(top.sheet, row)
+        if self.header_line is None:
+            reason = f"the sheet {top.sheet.title!r} is empty."
+            remedy = "Its first row names the columns: image_1, image_2, prompt."
+            self._found.problem(None, None, reason, remedy)
+        if hidden:
+            self._warn_of_hidden(hidden)
+        if top.sheet.has_unplaced:
+            reason = "a formula has no stored value."
+            self._found.problem(None, None, reason, "Open and save the workbook in Excel.")
+
+    def _warn_of_hidden(self, hidden: int) -> None:
+        rows = "1 hidden row" if hidden == 1 else f"{hidden} hidden rows"
+        if self._reading.skip_hidden:
+            reason = f"{rows} of the sheet {'is' if hidden == 1 else 'are'} left out."
+            self._found.warning(
+                None, None, reason, "Show them in the sheet, or leave out --skip-hidden, to have them too."
+            )
+        else:
+            reason = f"{rows} of the sheet {'is' if hidden == 1 else 'are'} read as well."
+            remedy = "A filter hides rows and does not leave them out: --skip-hidden does, or delete what is not meant."
+            self._found.warning(None, None, reason, remedy)
+
+    def _take_header(self, row: SheetRow) -> None:
+        self.header_line = row.number
+        for cell in row.cells:
+            value = self._cell(cell, "")
+            if isinstance(value, Issue):
+                self._found.problem(row.number, None, at(cell) + value.reason, value.remedy)
+            elif name := value[1].strip():
+                self._names[cell.column] = name
+
+    def _row(self, sheet: BookSheet, row: SheetRow) -> Iterator[Row | Problem]:
+        texts = dict.fromkeys(self._names.values(), "")
+        formerly: dict[str, str] = {}
+        faults: list[Problem] = []
+        for cell in row.cells:
+            name = self._names.get(cell.column)
+            if name is None:
+                self._without_name(cell)
+                continue
+            value = _VALUELESS if sheet.is_valueless(cell) else self._cell(cell, name)
+            if isinstance(value, Issue):
+                faults.append(Problem(self._file, row.number, name, at(cell) + value.reason, value.remedy))
+            else:
+                texts[name], before = value
+                if texts[name] != before:
+                    formerly[name] = before
+        if faults:
+            yield from faults
+        else:
+            yield Row(row.number, texts, formerly)
+
+    def _without_name(self, cell: Any) -> None:
+        """Note, once a column, that it has content and no name."""
+        if cell.column not in self._unnamed and not (isinstance(cell.value, str) and not cell.value.strip()):
+            self._unnamed.add(cell.column)
+            reason = f"{at(cell)}is in a column without a name."
+            remedy = f"Name the column in row {self.header_line}, or empty it."
+            self._found.problem(cell.row, None, reason, remedy)
+
+    def _once(self, what: str, cell: Any, name: str, reason: str, remedy: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self._found.warning(cell.row, name or None, at(cell) + reason, remedy)
+
+    def _check_merges(self, merged: Sequence[tuple[str, str]]) -> None:
+        top = self.header_line or 0
+        ranges = [(first, last) for first, last in merged if _row_of(last) >= top]
+        ranges.sort(key=lambda cells: _row_of(cells[0]))
+        for first, last in ranges[:MERGED_NAMED]:
+            if _row_of(first) <= top:
+                reason = f"the header is merged ({first}:{last}), so not every column has a name of its own."
+                remedy = "Unmerge it, and let one row name each column once."
+            else:
+                reason = f"the cells {first}:{last} are merged: only the first of them has the value."
+                remedy = "Unmerge them, and write the value into every row."
+            self._found.problem(_row_of(first), None, reason, remedy)
+        if len(ranges) > MERGED_NAMED:
+            reason = f"{len(ranges) - MERGED_NAMED} more ranges are merged."
+            self._found.problem(None, None, reason, "Unmerge all cells of the sheet.")
+
+
+def at(cell: Any) -> str:
+    """Return the name of a cell as a prefix for messages."""
+    return f"(cell {cell.coordinate}) "
+
+
+def column_letters(column: int) -> str:
+    """Return the letters of a column, counted from 1: A, Z, AA."""
+    letters = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def _row_of(coordinate: str) -> int:
+    return int(coordinate.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+
+
+def _described(top: SheetTop) -> str:
+    """Return a sheet's title with its headings, shortened."""
+    if top.number is None:
+        return f"{top.sheet.title!r} (empty)"
+    headings = [
+        text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+        for text in top.headings[:_HEADINGS_SHOWN]
+    ]
+    more = ", …" if len(top.headings) > _HEADINGS_SHOWN else ""
+    return f"{top.sheet.title!r} (row {top.number}: {', '.join(headings) or 'no text'}{more})"
+
+
+def _quoted(title: str) -> str:
+    """Return a title as it can be pasted into a shell."""
+    return f'"{title}"' if not set(title) & set('"$`\\!') else shlex.quote(title)

@@ -1,0 +1,238 @@
+"""Which sheet of a workbook is read, where its table begins, and what becomes of the rows that it hides."""
+
+from __future__ import annotations
+
+import pytest
+from manifest_reading import read
+from openpyxl import Workbook
+from openpyxl.chart import BarChart
+
+from batch.core.config import Reading
+from batch.core.errors import UsageError
+from batch.manifest.manifest import check_reading, open_manifest
+
+HEAD = ["image_1", "image_2", "prompt", "note"]
+ROW = ["products/chair.jpg", "textures/oak.jpg", "Wrap"]
+
+
+@pytest.fixture
+def book():
+    """A workbook without a sheet."""
+    made = Workbook()
+    made.remove(made.active)
+    return made
+
+
+@pytest.fixture
+def read_book(shop, book):
+    """Save the workbook and read it."""
+
+    def reader(name="pairs.xlsx", **reading):
+        book.save(shop / name)
+        return read(shop / name, reading=Reading(**reading))
+
+    return reader
+
+
+def add(book, title, *rows, state="visible"):
+    """Add a sheet with these rows."""
+    sheet = book.create_sheet(title)
+    sheet.sheet_state = state
+    for row in rows:
+        sheet.append(row)
+    return sheet
+
+
+def table(note):
+    return HEAD, [*ROW, note]
+
+
+def notes(reading) -> list[str]:
+    assert reading.errors == []
+    return [payload.cells["note"] for payload in reading.payloads]
+
+
+# -- which sheet ------------------------------------------------------------------------------------------------------
+
+
+def test_the_only_visible_sheet_with_the_columns_is_read(read_book, book):
+    add(book, "Notes", ["How to use this"], ["prompt", "what to say"])
+    add(book, "Pairs", *table("n"))
+    add(book, "Last year", *table("old"), state="hidden")
+    reading = read_book()
+    assert (notes(reading), reading.problems) == (["n"], [])
+
+
+def test_several_sheets_with_the_columns_are_listed_with_the_line_to_paste(read_book, book):
+    add(book, "Notes", ["How to use this"])
+    add(book, "Preise 2025", ["Preise"], *table("a"))
+    add(book, "Preise 2026", [*HEAD, "Preis"], [*ROW, "b", 9])
+    (error,) = read_book().errors
+    assert error == (
+        "pairs.xlsx: several sheets have the columns image_1, image_2, prompt: "
+        "'Preise 2025' (row 2: image_1, image_2, prompt, note), "
+        "'Preise 2026' (row 1: image_1, image_2, prompt, note, Preis). "
+        'Name the one that holds the rows: --sheet "Preise 2026"'
+    )
+
+
+def test_a_prompt_for_all_rows_need_not_be_a_column(read_book, book):
+    add(book, "A", ["image_1", "image_2"], ROW[:2])
+    add(book, "B", ["image_1", "prompt"])
+    (payload,) = read_book(parameters={"prompt": "Wrap"}).payloads
+    assert payload.number == 2
+
+
+def test_where_no_sheet_has_the_columns_the_likeliest_is_looked_at(read_book, book):
+    add(book, "Notes", ["How to use this"])
+    add(book, "Pairs", ["image_1", "image_2", "promt"], ROW)
+    assert read_book().errors[0].startswith("pairs.xlsx:1:promt: is not a parameter and looks like prompt.")
+
+
+def test_where_no_sheet_has_a_known_heading_all_are_listed(read_book, book):
+    add(book, "Hinweise", ["Stand", "heute"])
+    add(book, "Leer")
+    add(book, 'Ware "A"', ["SKU", "Bild 1", "Bild 2", "x" * 50, *"123456"])
+    (error,) = read_book().errors
+    assert error == (
+        "pairs.xlsx: no sheet has the columns image_1, image_2, prompt: 'Hinweise' (row 1: Stand, heute), 'Leer' (empty), "
+        f"'Ware \"A\"' (row 1: SKU, Bild 1, Bild 2, {'x' * 40}…, 1, 2, 3, 4, …). "
+        "Name the one that holds the rows: --sheet 'Ware \"A\"'"
+    )
+
+
+@pytest.mark.quick(3)
+@pytest.mark.parametrize(
+    ("wanted", "read_is"),
+    [("Pairs", "n"), ("pairs ", "n"), ("3", "old"), ("Last year", "old"), ("2", "n"), ("2026", "by title")],
+)
+def test_a_sheet_is_named_by_title_or_position_hidden_or_not(read_book, book, wanted, read_is):
+    """Its title is looked for first; positions count the hidden sheets."""
+    add(book, "Notes", ["How to use this"])
+    add(book, "Pairs", *table("n"))
+    add(book, "Last year", *table("old"), state="veryHidden")
+    add(book, "2026", *table("by title"))
+    assert notes(read_book(sheet=wanted)) == [read_is]
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(
+    ("wanted", "remedy"),
+    [("Pars", "Did you mean Pairs?"), ("0", "Give the title or the number of one."), ("9", "Give")],
+)
+def test_an_unknown_sheet_is_answered_with_all_of_them(read_book, book, wanted, remedy):
+    add(book, "Notes", ["x"])
+    add(book, "Pairs", *table("n"), state="hidden")
+    (error,) = read_book(sheet=wanted).errors
+    assert error.startswith(
+        f"pairs.xlsx: there is no sheet {wanted!r}; the sheets are 1 'Notes', 2 'Pairs'. {remedy}"
+    )
+
+
+def test_a_workbook_without_a_visible_table_is_named(read_book, book):
+    book.create_chartsheet("Chart").add_chart(BarChart())
+    add(book, "Pairs", *table("n"), state="hidden")
+    (error,) = read_book().errors
+    assert error == (
+        "pairs.xlsx: no sheet is visible. Unhide the one that holds the rows, or name it with --sheet."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "reason"),
+    [
+        ("pairs.csv", Reading(sheet="Pairs"), "--sheet Pairs: a .csv file has no sheets. Leave --sheet out."),
+        ("pairs.yaml", Reading(skip_hidden=True), "--skip-hidden: a .yaml file hides no rows. Leave"),
+    ],
+)
+def test_a_format_without_sheets_takes_none(tmp_path, name, reading, reason):
+    with pytest.raises(UsageError) as caught:
+        check_reading(tmp_path / name, reading)
+    assert reason in str(caught.value)
+
+
+# -- where the table begins -------------------------------------------------------------------------------------------
+
+
+def test_the_header_is_found_below_titles_and_merged_cells(read_book, book, shop):
+    sheet = add(book, "Pairs", ["Catalog 2026"], ["as of", 2026], [], ["", "Images"], *table("n"))
+    sheet.merge_cells("A1:D1")
+    sheet.merge_cells("B4:C4")
+    reading = read_book()
+    assert (notes(reading), reading.only.number) == (["n"], 6)
+    assert open_manifest(shop / "pairs.xlsx").header_line == 5
+
+
+def test_headings_in_other_spellings_and_mapped_ones_make_a_header(read_book, book, shop):
+    add(book, "Pairs", ["Catalog"], ["Stand", "heute", "x", "y"], ["Bild 1", "Bild 2", "Text"], ROW)
+    read_book()
+    found = open_manifest(shop / "pairs.xlsx", Reading(columns={"image_1": "bild 1"}))
+    assert (found.header_line, found.columns) == (3, ("Bild 1", "Bild 2", "Text"))
+
+
+def test_a_row_of_data_is_no_header(read_book, book):
+    """Even where its cells are words that are parameters' names."""
+    add(book, "Pairs", [*HEAD, "kind"], [*ROW, "seed", "quality"])
+    assert notes(read_book()) == ["seed"]
+
+
+def test_without_a_known_heading_the_widest_row_below_a_title_is_the_header(read_book, book, shop):
+    add(book, "Pairs", ["Katalog"], ["SKU", "Bild 1", "Bild 2"], ["a", "b", "c"])
+    assert all(error.startswith("pairs.xlsx:2:") for error in read_book().errors)
+
+
+def test_a_table_far_below_is_found_by_its_first_row(read_book, book, shop):
+    sheet = add(book, "Pairs")
+    sheet._current_row = 1199
+    for row in table("n"):
+        sheet.append(row)
+    assert notes(read_book()) == ["n"]
+
+
+# -- hidden rows ------------------------------------------------------------------------------------------------------
+
+
+def test_hidden_rows_are_read_and_counted(read_book, book):
+    """A filter hides rows; a person may believe that they are not sent. Empty rows do not count, and no title."""
+    sheet = add(book, "Pairs", ["Catalog"], HEAD, *([*ROW, note] for note in "abc"), [], ["", None])
+    for row in (1, 4, 5, 6, 7):
+        sheet.row_dimensions[row].hidden = True
+    reading = read_book()
+    assert notes(reading) == ["a", "b", "c"]
+    (warning,) = reading.warnings
+    assert warning == (
+        "pairs.xlsx: warning: 2 hidden rows of the sheet are read as well. A filter hides rows and does not leave them out: "
+        "--skip-hidden does, or delete what is not meant."
+    )
+
+
+def test_hidden_rows_are_left_out_on_request_and_counted(read_book, book):
+    sheet = add(book, "Pairs", HEAD, *([*ROW, note] for note in "abc"))
+    sheet.row_dimensions[3].hidden = True
+    sheet.column_dimensions["D"].hidden = True  # its cells are read
+    reading = read_book(skip_hidden=True)
+    assert notes(reading) == ["a", "c"]
+    assert [payload.number for payload in reading.payloads] == [2, 4]
+    (warning,) = reading.warnings
+    assert warning.startswith("pairs.xlsx: warning: 1 hidden row of the sheet is left out.")
+
+
+# -- other workbooks --------------------------------------------------------------------------------------------------
+
+
+def test_a_workbook_with_macros_is_read(read_book, book):
+    add(book, "Pairs", *table("n"))
+    assert notes(read_book("pairs.xlsm")) == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.xls", "is a workbook of Excel 97 to 2003, which is not read."),
+        ("a.numbers", "is a document of Numbers, which is not read."),
+        ("a.gsheet", "is a shortcut to a document of Google Drive and holds no rows."),
+    ],
+)
+def test_other_spreadsheets_are_called_by_their_names(tmp_path, name, start):
+    (tmp_path / name).write_bytes(b"x")
+    assert read(tmp_path / name).errors[0].startswith(f"{name}: {start}")

@@ -16,7 +16,7 @@ import support
 import batch
 
 LIMITS = {
-    "whole": {"functions": 352, "files": 66},
+    "whole": {"functions": 387, "files": 72},
     "queued": {"functions": 112, "files": 26},
     "job": {"functions": 78, "files": 20},
 }

@@ -4,7 +4,7 @@ Rule 1: cells are text and stay as they are (`00123`, `1E5`, `NA`, `TRUE`). Rule
 the file; a line or a quoted cell that never ends is cut off at MAX_RECORD characters. Rule 3: the separator is found in
 the header line by the columns that it yields; Excel's `sep=;` line is understood. Rule 4: a row's number is the line it
 starts on, as an editor counts (LF, CRLF and CR each end a line, also inside quotes). Rule 5: columns at the end without a
-name and without content do not count. Lines above the header are titles and no rows (see `table_top`).
+name and without content do not count. Lines above the header are titles, which are not read (see `table_top`).
 Rule 6: text after a closing quote, and a blank before an opening one, would send other words than the sheet shows. Each is
 a problem, which is forgiven where the row was paid for, since earlier versions read such a cell as the csv module does.
 Blanks after a closing quote are harmless, and so is a quote inside a cell that does not begin with one (5" wide).
@@ -101,7 +101,7 @@ class CsvManifest(StreamingManifest):
     def _from_header(
         self, number: int, line: str, lines: Iterator[tuple[int, str]]
     ) -> Iterator[tuple[int, str]]:
-        """Return the lines from the header on: titles above it are no rows. `line` is the first that is not blank."""
+        """Return the lines from the header on: titles above it are not read. `line` is the first that is not blank."""
         if self._known.known(_cells(line, self._separator_in(line))) or "|" in line or len(line) > MAX_HEADER:
             return chain([(number, line)], lines)
         short = takewhile(lambda entry: len(entry[1]) <= MAX_HEADER, lines)

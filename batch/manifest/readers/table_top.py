@@ -28,7 +28,7 @@ _NO_LETTERS = re.compile(r"[\s_-]+")
 
 
 def fold(heading: str) -> str:
-    """Return a heading without what does not tell two apart: letter case, blanks, - and _."""
+    """Return a heading without letter case, blanks, - and _, which make no difference."""
     return _NO_LETTERS.sub("", heading.casefold())
 
 

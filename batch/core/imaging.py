@@ -3,7 +3,8 @@
 Rule 1: every image is opened by `open_image`, with the names of the formats it may have. Pillow knows some forty more, and
 runs Ghostscript for one of them. Rule 2: its pixel limit is an error. Rule 3: a PNG is opened without the chunks that no
 pixel needs (texts, a colour profile, times, animation): Pillow refuses one that is long or damaged, and with it an image
-that every browser shows.
+that every browser shows. Rule 4: what Pillow reads with a plug-in (HEIC, AVIF) is known by its first bytes: the plug-in is
+loaded for no other image.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from batch.core.file_kinds import AVIF, HEAD_BYTES, HEIC, RAW, FileKind, file_kind
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from types import ModuleType
 
 INPUT_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What a manifest's image may be. A JPEG of several images (MPO) is opened as JPEG and then calls itself MPO."""
+"""What a manifest's image may be, to be sent as it is. A JPEG of several images (MPO) is opened as JPEG and then calls itself
+MPO."""
+
+_PLUGINS = {AVIF: "AVIF", HEIC: "HEIF"}
+BY_PLUGIN = frozenset(_PLUGINS.values())
+"""What Pillow calls the formats that it reads with a plug-in, where that is installed."""
+
+READ_FORMATS = (*INPUT_FORMATS, *BY_PLUGIN)
+"""What a manifest's image may be, to be read; those by plug-in are sent as another."""
 
 RESULT_FORMATS = ("JPEG", "PNG", "WEBP")
 """What a finished image may be."""
@@ -55,15 +66,23 @@ def open_image(
     """Return an image of one of these formats, its header read: of bytes it can be loaded, of a file it cannot.
 
     `keep_chunks` names chunks of a PNG to leave in although no pixel needs them; a damaged one is removed nevertheless.
-    Raises DecompressionBombError for too many pixels, ValueError for a JPEG that takes too long, and what Pillow raises.
+    Raises DecompressionBombError for too many pixels, ValueError for a JPEG that takes too long, and what Pillow raises. Where
+    `formats` has one of BY_PLUGIN, it raises NotAnImage for what is known to be something else.
     """
     image_module = pillow()
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     opened = _without_chunks(file, keep_chunks, pixels=isinstance(source, bytes))
     try:
-        image = image_module.open(opened, formats=formats)
+        try:
+            image = image_module.open(opened, formats=[name for name in formats if name not in BY_PLUGIN])
+        except image_module.UnidentifiedImageError:
+            if BY_PLUGIN.isdisjoint(formats):
+                raise
+            image = _open_by_kind(file, formats)
     except image_module.DecompressionBombWarning as exc:
         raise image_module.DecompressionBombError(str(exc)) from exc
+    if image.format == "TIFF" and _is_preview(image, file):
+        raise NotAnImage(RAW)
     pixels, limit = image.width * image.height, image_module.MAX_IMAGE_PIXELS
     if limit is not None and pixels > limit:
         raise image_module.DecompressionBombError(
@@ -74,6 +93,54 @@ def open_image(
         if scans > 1 and scans * pixels > MOST_WORK:
             raise ValueError(f"a JPEG of {scans} scans: it would take hours")
     return image
+
+
+class NotAnImage(ValueError):
+    """A file is known for what it is, and that cannot be read as an image; `kind` says what it is."""
+
+    def __init__(self, kind: FileKind) -> None:
+        super().__init__(f"is {kind.name}")
+        self.kind = kind
+
+
+def _open_by_kind(file: BinaryIO, formats: Sequence[str]) -> Any:
+    """Return an image that Pillow reads with a plug-in; raises NotAnImage for what is known by its first bytes.
+
+    Raises UnidentifiedImageError for anything else.
+    """
+    file.seek(0)
+    kind = file_kind(file.read(HEAD_BYTES))
+    file.seek(0)
+    plugin = _PLUGINS.get(kind) if kind is not None else None
+    if kind is not None and not (plugin in formats and _can_read(plugin)):
+        raise NotAnImage(kind)
+    return pillow().open(file, formats=[plugin] if plugin else [])
+
+
+@cache
+def _can_read(plugin: str) -> bool:
+    """Return whether Pillow reads a format with a plug-in, which is loaded for it once."""
+    if plugin == "HEIF":
+        try:
+            from pillow_heif import register_heif_opener  # noqa: PLC0415  an extra
+        except ImportError:
+            return False
+        register_heif_opener()
+        return True
+    image_module = pillow()
+    image_module.init()
+    return plugin in image_module.OPEN
+
+
+def _is_preview(image: Any, file: BinaryIO) -> bool:
+    """Return whether a TIFF is a camera's raw file (DNG, NEF, CR2 …): what Pillow opens is its preview, a stamp."""
+    tags = image.tag_v2
+    file.seek(0)
+    kind = file_kind(file.read(HEAD_BYTES))
+    return kind is RAW or _DNG_VERSION in tags or bool(tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in tags)
+
+
+_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 
 
 def _without_chunks(file: BinaryIO, keep_chunks: Collection[bytes], *, pixels: bool) -> BinaryIO:

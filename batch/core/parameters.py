@@ -35,6 +35,8 @@ class Parameter:
 ASPECT_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9", "match_input_image")
 IMAGE_FORMATS = ("jpeg", "png", "webp")
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+FORMAT_SPELLINGS = {"jpg": "jpeg"}
+"""How people write an image format, in lower case, and what the service calls it."""
 RANDOM_SEED = -1
 MAX_SEED = 2_147_483_647
 

@@ -2,7 +2,8 @@
 
 Planning opens each image once: its header is identified and its bytes are hashed, nothing is decoded. The results are
 cached (a bounded number of texts here, file facts on disk in an InputImageCache), so that ten thousand rows with one image
-open it once. Just before an upload `load_data_url` reads and decodes it whole.
+open it once. Just before an upload `load_data_url` reads and decodes it whole. HEIC and AVIF, which no service is known to
+take, are uploaded as JPEG (PNG where they are transparent); a row's identity is the hash of the file's own bytes.
 
 Rule 1: a URL is sent as it is and never fetched. Rule 2: a path is relative to the manifest's folder; `~` is
 not expanded. Rule 3: Pillow's pixel limit is an error here, not a warning. Rule 4: an image that texbatch made itself is
@@ -13,17 +14,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import re
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from batch.core.errors import IssueError
-from batch.core.imaging import INPUT_FORMATS, open_image, pillow
+from batch.core.imaging import INPUT_FORMATS, READ_FORMATS, NotAnImage, open_image, pillow
 from batch.core.models import CONTENT_PREFIX, Issue
 from batch.manifest.naming import normal_name, shown
 from batch.manifest.problems import closest
@@ -38,11 +41,15 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+CONVERTED_QUALITY = 95
+"""Of the JPEG that a HEIC or an AVIF is sent as."""
+
 LEDGER = "ledger.sqlite"
+_OPAQUE = 255
 _CACHED_TEXTS = 1 << 15
 _SUGGESTIONS = 20
 _FOLDER_ENTRIES = 5000
-_SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:/[!-~]*)?")
+_SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:/[!-+\--:<-{}~]*)?")
 is_simple_url = _SIMPLE_URL.fullmatch
 """Whether an image is a URL that any service takes as it is, with nothing to check."""
 _MADE = frozenset({"images", "thumbs"})
@@ -52,6 +59,13 @@ _FILES = frozenset(
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)  # sqlite.org/fileformat2.html, section 1.3
 _OURS = frozenset({b"texb", b"\0\0\0\0"})  # the second before the first checkpoint
+_SEVERAL = re.compile(r"https?://[^?\s,;|]*[\s,;|]+https?://", re.IGNORECASE)
+"""URLs one after the other; behind a ? one may be a part of the other."""
+_WINDOWS = re.compile(r"([A-Za-z]):[\\/]+")
+_NO_SCHEME = re.compile(
+    r"(?:www\.[^/]+|(?:[a-z0-9-]+\.)+(?:com|net|org|io|shop|store|de|fr|co\.uk|eu))/\S", re.IGNORECASE
+)
+_JOINERS = "\u200c\u200d"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|(?<=data:)|(?<=http:)|(?<=https:))", re.IGNORECASE)
 
 
@@ -141,16 +155,16 @@ class InputImages:
     def _similar(self, written: str) -> str:
         """Return a hint at what was meant; only the first few missing files are searched for, a folder can be large."""
         path = self._folder / written
-        if written.startswith("~"):
-            return "~ is not expanded: write the path out."
-        if "\\" in written:
-            return "Write folders with a forward slash (/)."
+        if hint := _misread(written, self._folder):
+            return hint
         if not path.parent.is_dir():
             return f"There is no folder {path.parent}; paths start at the manifest's folder."
         if self._suggestions == 0:
             return "Check the path; it starts at the manifest's folder."
         self._suggestions -= 1
         match = closest(path.name, self._entries(path.parent))
+        if match is not None and closest(path.stem, [PurePath(match).stem]) is None:
+            match = None  # alike in nothing but the suffix
         if match is not None and normal_name(match) == normal_name(path.name):
             return (
                 "The folder has a file whose name looks the same, its accents written in another Unicode form: "
@@ -209,8 +223,56 @@ def _entries(folder: Path) -> list[str]:
         return [entry.name for entry, _ in zip(entries, range(_FOLDER_ENTRIES), strict=False)]
 
 
+def _misread(written: str, folder: Path) -> str | None:
+    """Return what to do about a path that is none on this machine, as far as its form shows that; None for others."""
+    if written.startswith("~"):
+        return "~ is not expanded: write the path out."
+    if hidden := _invisible(written):
+        return f"The path holds an invisible character ({hidden}): remove it."
+    if windows := _WINDOWS.match(written):
+        here = Path("/mnt", windows[1].lower(), written[windows.end() :].replace("\\", "/"))
+        if here.exists():
+            return f"It is a Windows path: on this machine it is {here}."
+        return (
+            "It is a Windows path: write where the file is on this machine, or copy it beside the manifest."
+        )
+    if written.startswith("\\\\"):
+        return "It is the path of a Windows share: write where that is mounted on this machine, or copy the file."
+    if "\\" in written:
+        return "Write folders with a forward slash (/)."
+    if written.startswith("//"):
+        return f"If it is a URL, write https: before it: https:{written}"
+    if _NO_SCHEME.match(written) and not (folder / written.partition("/")[0]).exists():
+        return f"If it is a URL, https:// is missing: write https://{written}"
+    return None
+
+
+def _invisible(text: str, *, at_ends: bool = False) -> str | None:
+    """Return the name and number of the first character that nobody sees, or sees as a blank; None where there is none.
+
+    The characters that join letters and emoji are seen by what they do: they count at the ends alone. With `at_ends` so do
+    all but blanks.
+    """
+    if text.isascii():
+        return None
+    for at, character in enumerate(text):
+        category = unicodedata.category(character)
+        inside = 0 < at < len(text) - 1
+        if category in {"Zs", "Zl", "Zp"} and character != " ":
+            pass
+        elif category != "Cf" or (inside and (at_ends or character in _JOINERS)):
+            continue
+        where = " at its end" if at == len(text) - 1 else ""
+        return f"{unicodedata.name(character, 'without a name')}, U+{ord(character):04X}{where}"
+    return None
+
+
 def _url(written: str) -> FoundImage | Issue:
     remedy = "Give an http(s) URL, or the path of a file."
+    if _SEVERAL.match(written):
+        return Issue("several URLs in one cell.", "Keep one; give each of the others a column of its own.")
+    if hidden := _invisible(written, at_ends=True):
+        return Issue(f"the URL holds an invisible character ({hidden}).", "Remove it.")
     try:
         parts = urlsplit(written)
         host, _ = parts.hostname, parts.port
@@ -243,11 +305,13 @@ def identify(source: bytes | BinaryIO, name: object) -> Any:
     """Return the Pillow image of a source, its header read; raise ImageError when it cannot be used."""
     image_module = pillow()
     try:
-        return open_image(source, INPUT_FORMATS)
+        return open_image(source, READ_FORMATS)
+    except NotAnImage as error:
+        raise ImageError(f"{name} is {error.kind.name}.", error.kind.remedy) from None
     except image_module.DecompressionBombError:
         limit = image_module.MAX_IMAGE_PIXELS // 1_000_000
         raise ImageError(f"{name} has more than {limit} million pixels.", "Scale it down.") from None
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError):  # the last of libheif
         remedy = f"Save it as one of {', '.join(INPUT_FORMATS)}."
         raise ImageError(f"{name} is not an image that can be read.", remedy) from None
 
@@ -275,4 +339,34 @@ def load_data_url(path: Path, sha256: str) -> str:
     except Exception as error:  # decoders raise anything on damaged data: struct.error, IndexError …
         reason = f"{path} does not decode: it is truncated or damaged."
         raise ImageError(reason, "Save the image again.") from error
-    return f"data:{MEDIA_TYPES[image.format]};base64,{base64.b64encode(data).decode('ascii')}"
+    if image.format not in MEDIA_TYPES:
+        kind, data = _converted(image)
+        if len(data) > MAX_IMAGE_BYTES:
+            raise ImageError(
+                f"{path} is larger than {MAX_IMAGE_BYTES >> 20} MiB as {kind}.",
+                "Scale it down, or save it as JPEG.",
+            )
+    else:
+        kind = image.format
+    return f"data:{MEDIA_TYPES[kind]};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _converted(image: Any) -> tuple[str, bytes]:
+    """Return a loaded image as a JPEG, or as a PNG where a pixel is transparent, and which of them it is.
+
+    It is upright and keeps its colour profile. Everything else that the file says (where a photo was taken) is left out.
+    """
+    from PIL import ImageOps  # noqa: PLC0415  start-up time
+
+    upright = ImageOps.exif_transpose(image)
+    profile = {"icc_profile": upright.info["icc_profile"]} if upright.info.get("icc_profile") else {}
+    clear = upright.convert("RGBA") if upright.has_transparency_data else None
+    file = io.BytesIO()
+    if clear is not None and clear.getchannel("A").getextrema()[0] != _OPAQUE:
+        clear.info = {}
+        clear.save(file, "PNG", **profile)
+        return "PNG", file.getvalue()
+    plain = upright.convert("RGB")
+    plain.info = {}
+    plain.save(file, "JPEG", quality=CONVERTED_QUALITY, subsampling=0, **profile)
+    return "JPEG", file.getvalue()

@@ -8,8 +8,9 @@ Rule 2: values are put in as they are and never expanded again. str.format is no
 A type comes from the table of parameters, and pydantic decides whether a value has it.
 Rule 3: a value is text, whether it comes from a CSV cell, YAML or the command line, so that it means the same everywhere.
 Rule 4: whole numbers are digits with a sign at most, and `7.0` is 7 (`7.5`, `1e3` and `0x7` are refused, not rounded);
-truth is true false yes no 1 0 in any case (and 1.0); enumerations are taken letter for letter. Rule 5: messages come from
-the table, with the value, the range and the remedy. Prompt and images have no type.
+truth is true false yes no 1 0 in any case (and 1.0); enumerations are taken letter for letter, but image_format in any case
+and with `jpg` for `jpeg`: what is sent, and what a row is known by, is the service's own word. Rule 5: messages come from the
+table, with the value, the range and the remedy. Prompt and images have no type.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from batch.core.errors import IssueError
 from batch.core.models import Issue
-from batch.core.parameters import BY_NAME, PARAMETERS, Parameter, Scalar
+from batch.core.parameters import BY_NAME, FORMAT_SPELLINGS, PARAMETERS, Parameter, Scalar
 from batch.manifest.problems import closest, did_you_mean
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def parse_value(name: str, text: str) -> Scalar | Issue:
         value = int(whole[1])
     elif kind == "bool":
         value = _TRUTH.get(text.lower(), text)
+    elif name == "image_format":
+        value = FORMAT_SPELLINGS.get(text.lower(), text.lower())
     validators, refused = _validators()
     try:
         return validators[name](value, strict=True)

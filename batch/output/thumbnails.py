@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
 from batch.core.errors import FolderError
-from batch.core.imaging import INPUT_FORMATS, open_image
+from batch.core.imaging import READ_FORMATS, open_image
 from batch.output.files import IMAGE_LIMIT, atomic_write
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def shrink(data: bytes) -> bytes:
     """Return an image as a WebP of at most SIZE pixels a side, upright; raises what the decoder raises."""
     from PIL import ImageOps  # noqa: PLC0415  start-up time
 
-    with open_image(data, INPUT_FORMATS, SEEN) as image:
+    with open_image(data, READ_FORMATS, SEEN) as image:
         image.draft("RGB", (SIZE * 2, SIZE * 2))  # a JPEG decodes straight to a smaller size
         image.thumbnail((SIZE, SIZE), reducing_gap=2.0)
         try:

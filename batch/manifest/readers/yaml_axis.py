@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from batch.manifest.problems import ProblemLog
 
 FILLS = {"product": "image_1", "texture": "image_2"}
-SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"])
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
+)
 _DIGITS = re.compile(r"([0-9]+)")
 
 

@@ -34,14 +34,14 @@ class Memory:
         self.known[path, status.st_size, status.st_mtime_ns] = sha256
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tiff"])
+@pytest.mark.parametrize("suffix", ["jpg", "jfif", "png", "webp", "gif", "bmp", "tiff"])
 def test_every_usual_format_is_taken(read_csv, shop, suffix):
     Image.new("RGB", (3, 2)).save(shop / f"p.{suffix}")
     payload = read_csv(HEAD + f"p.{suffix},textures/oak.jpg,x\n").only
     digest = hashlib.sha256((shop / f"p.{suffix}").read_bytes()).hexdigest()
     assert f"sha256:{digest}" == payload.parameters["image_1"]
     head, _, data = load_data_url(shop / f"p.{suffix}", digest).partition(",")
-    kind = {"jpg": "jpeg"}.get(suffix, suffix)
+    kind = {"jpg": "jpeg", "jfif": "jpeg"}.get(suffix, suffix)
     assert head == f"data:image/{kind};base64"
     assert base64.b64decode(data) == (shop / f"p.{suffix}").read_bytes()
 
@@ -66,6 +66,7 @@ def test_a_file_that_differs_in_its_unicode_form_alone_is_not_suggested_as_itsel
     assert "its accents written in another Unicode form: rename it, or copy its name" in error
 
 
+ZERO = "ZERO WIDTH SPACE, U+200B"
 START = "it starts at the manifest's folder."
 
 
@@ -89,7 +90,7 @@ START = "it starts at the manifest's folder."
             "words.jpg",
             "words.jpg is not an image that can be read. Save it as one of JPEG, PNG, WEBP, GIF, BMP, TIFF.",
         ),
-        ("picture.ico", "picture.ico is not an image that can be read. Save it as one of"),
+        ("picture.ico", "picture.ico is an icon (ICO). Save it as JPEG or PNG."),
         ("cut.png", "cut.png is not an image that can be read."),
         ("pipe.jpg", "pipe.jpg is not a regular file. Copy the image into a file."),
         ("file:///a.jpg", "file:// addresses cannot be used. Give an http(s) URL, or the path of a file."),
@@ -100,6 +101,39 @@ START = "it starts at the manifest's folder."
         ("https://h/a b.jpg", "the URL has no host or holds a blank."),
         ("https://h:99999/a.jpg", "https://h:99999/a.jpg is not a valid URL."),
         ("https://[h/a.jpg", "https://[h/a.jpg is not a valid URL."),
+        ("https://h.com/a.jpg, https://h.com/b.jpg", "several URLs in one cell. Keep one;"),
+        ("https://h.com/a.jpg|https://h.com/b.jpg", "several URLs in one cell."),
+        ("https://h.com/a.jpg\nhttps://h.com/b.jpg", "several URLs in one cell."),
+        (
+            "https://h.com/a.jpg\u200b",
+            f"the URL holds an invisible character ({ZERO} at its end). Remove it.",
+        ),
+        (
+            "products/chair.jpg\u200b",
+            f"does not exist. The path holds an invisible character ({ZERO} at its end)",
+        ),
+        (
+            "products/chair\u00a01.jpg",
+            "does not exist. The path holds an invisible character (NO-BREAK SPACE, U+00A0)",
+        ),
+        (
+            "//cdn.shop.com/a.jpg",
+            "does not exist. If it is a URL, write https: before it: https://cdn.shop.com/a.jpg",
+        ),
+        (
+            "www.shop.eu/a.jpg",
+            "does not exist. If it is a URL, https:// is missing: write https://www.shop.eu/a.jpg",
+        ),
+        (
+            "shop.com/a.jpg",
+            "does not exist. If it is a URL, https:// is missing: write https://shop.com/a.jpg",
+        ),
+        (
+            "C:\\Users\\me\\a.jpg",
+            "does not exist. It is a Windows path: write where the file is on this machine",
+        ),
+        ("\\\\nas\\a.jpg", "does not exist. It is the path of a Windows share"),
+        ("products/gone.jpg", f"does not exist. Check the path; {START}"),
     ],
 )
 def test_a_picture_that_cannot_be_used(read_csv, shop, written, message):
@@ -109,7 +143,26 @@ def test_a_picture_that_cannot_be_used(read_csv, shop, written, message):
     (shop / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     os.mkfifo(shop / "pipe.jpg")
     (error,) = read_csv(HEAD + f'"{written}",textures/oak.jpg,x\n').errors
+    if message.startswith("does not exist."):
+        message = f"{written} {message}"
     assert error.startswith(f"pairs.csv:2:image_1: {message}")
+
+
+def test_urls_that_hold_another_url_are_one(read_csv):
+    for url in (
+        "https://h.com/fetch/w_2,h_3/https://g.com/a.jpg",
+        "https://h.com/?of=https://g.com/a,https://g.com/b",
+    ):
+        assert read_csv(HEAD + f'"{url}",textures/oak.jpg,x\n').only.parameters["image_1"] == url
+
+
+def test_a_windows_path_whose_file_is_on_this_machine_is_shown_there(read_csv, monkeypatch):
+    real = input_images.Path.exists
+    monkeypatch.setattr(
+        input_images.Path, "exists", lambda path: str(path).startswith("/mnt/c") or real(path)
+    )
+    (error,) = read_csv(HEAD + "C:\\shop\\a.jpg,textures/oak.jpg,x\n").errors
+    assert error.endswith("It is a Windows path: on this machine it is /mnt/c/shop/a.jpg.")
 
 
 def test_limits_of_pixels_and_bytes(read_csv, shop, monkeypatch):

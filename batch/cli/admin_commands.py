@@ -32,39 +32,44 @@ SHELLS = ("bash", "zsh", "fish")
         Option("--json", "as_json", env=False, is_flag=True, help="For machines: the keys of summary.json."),
         Option("--watch", "keep_watching", env=False, is_flag=True,
                help="Update about every second until the run ends."),
+        options.GROUP_BY,
     ],
 )  # fmt: skip
-def status(folder: Path, *, as_json: bool, keep_watching: bool) -> None:
+def status(folder: Path, *, as_json: bool, keep_watching: bool, group_by: str | None) -> None:
     """Show the state of FOLDER from its ledger, even while a run is going on."""
     from batch.cli.status_screen import watch  # noqa: PLC0415  start-up time
     from batch.ledger.ledger import Ledger  # noqa: PLC0415
     from batch.output.decision_file import is_edited  # noqa: PLC0415
     from batch.output.folder import OutputFolder  # noqa: PLC0415
+    from batch.output.groups import grouped  # noqa: PLC0415
     from batch.output.images import check_images  # noqa: PLC0415
     from batch.output.report import summary  # noqa: PLC0415
 
     if keep_watching and as_json:
         raise UsageError("--watch is for people, --json for machines: give one of them.")
+    if keep_watching and group_by is not None:
+        raise UsageError("--watch shows the run as a whole: give --group-by without it.")
     if keep_watching:
         watch(OutputFolder(folder))
         return
     output = OutputFolder(folder)
     with Ledger.read(output.ledger) as ledger:
         check_images(ledger, folder)
-        console.status(summary(ledger, ledger.clock), as_json=as_json)
+        console.status(summary(ledger, ledger.clock, grouped(ledger, group_by)), as_json=as_json)
         if is_edited(ledger, output):
             console.edited(folder)
 
 
-@click.command(params=[FOLDER])
-def report(folder: Path) -> None:
+@click.command(params=[FOLDER, options.GROUP_BY])
+def report(folder: Path, *, group_by: str | None) -> None:
     """Write the contact sheet of FOLDER again, even while a run is going on.
 
-    When no run is going on, report.csv, failures.csv, decisions.csv and summary.json are written too.
+    When no run is going on, report.csv, failures.csv, decisions.csv and summary.json are written too. What --group-by says
+    is remembered for later reports of the folder.
     """
     from batch.output.reports import rebuild  # noqa: PLC0415  start-up time
 
-    console.rebuilt(rebuild(folder), folder)
+    console.rebuilt(rebuild(folder, group_by), folder)
 
 
 @click.command(

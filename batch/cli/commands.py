@@ -159,6 +159,8 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
         hooks = RunHooks(
             begun=begun,
             planned=partial(console.planned, log),
+            priced=partial(console.priced, settings),
+            confirm_price=console.confirm_price,
             confirm=console.confirm,
             confirm_again=console.confirm_again,
             confirm_candidates=console.confirm_candidates,
@@ -215,6 +217,7 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
         candidates=values["candidates"] or 1,
         rate=values["rate"],
         concurrency=values.get("concurrency") or None,
+        group_by=values["group_by"],
     )
     _preview(parsed, settings, merge=None)
 

@@ -19,7 +19,7 @@ from batch.cli.log import info, problems, to_json
 from batch.core.config import Rate
 from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT, UsageError
 from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
-from batch.core.units import MICRO, counted, format_span, format_usd, iso, named, named_row
+from batch.core.units import MICRO, counted, format_price, format_span, format_usd, iso, named, named_row
 from batch.core.visible import visible
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from batch.core.models import Problem
     from batch.execution.progress import Progress
     from batch.execution.runner import RunResult
+    from batch.ledger.groups import PlannedGroups
     from batch.ledger.staging import Plan
     from batch.ledger.totals import Stray, UnknownJob
     from batch.maintenance.restore import MissingImage, Restored
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from batch.planning.validate import ValidationReport
 
 MOST_LISTED = 20
+MOST_OF_VALUE = 40
+"""Characters of a value in a table."""
+
 LOG_EVERY_S = 60.0
 ENOUGH_ENDED = 8
 """Finished jobs from which their own pace says more than the forecast."""
@@ -184,34 +188,76 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
         ("unknown", plan.unknown, plan.cost_of("unknown"), "perhaps paid, not sent again"),
         ("failed before", plan.failed, plan.cost_of("failed"), failed),
     ):  # fmt: skip
-        amount = "" if cost is None else f"${cost / MICRO:>10.2f}  "
-        click.echo(f"  {name:<14}{rows:>9}  {amount}{meaning}")
-    total = "at a price this folder does not know yet (give it with --price)"
-    if plan.cost is not None:
-        total = f"for about {money(plan.cost, simulated=simulated)}"
+        click.echo(f"  {name:<14}{rows:>9}  ${cost / MICRO:>10.2f}  {meaning}")
+    total = f"for about {money(plan.cost, simulated=simulated)}, {each(plan)}"
     click.echo(f"{counted(plan.to_send, 'job')} to send, {total}")
+    if plan.groups is not None:
+        planned_groups(plan.groups, plan.price)
     changed(plan)
     again(plan)
     if plan.kept:
         kept(plan)
 
 
+def planned_groups(groups: PlannedGroups, price: int) -> None:
+    """Print what a plan sends for each value of a column, and what that costs at `price` micro-dollars a job."""
+    lines = [
+        (each.value, (f"{each.rows}", f"{each.to_send}"), each.to_send * price / MICRO)
+        for each in groups.largest
+    ]
+    _table(groups.column, ("rows", "to send"), lines, groups.others)
+
+
+def status_groups(groups: Mapping[str, Any]) -> None:
+    """Print the `groups` of summary.json."""
+    names = ("rows", "saved", "failed")
+    lines = [
+        (each["value"], tuple(f"{each[name]}" for name in names), each["spent_usd"])
+        for each in groups["values"]
+    ]
+    _table(groups["column"], names, lines, 0)
+    if other := groups.get("other"):
+        counts = ", ".join(f"{other[name]} {name}" for name in names)
+        click.echo(f"all smaller ones together: {counts}, ${other['spent_usd']:.2f}")
+
+
+def _table(
+    column: str, names: Sequence[str], lines: Sequence[tuple[str, Sequence[str], float]], others: int
+) -> None:
+    """Print the first groups of a column with their figures and US dollars, and how many more there are."""
+    shown = [(_cut(visible(value)) or "(empty)", figures, usd) for value, figures, usd in lines[:MOST_LISTED]]
+    title = _cut(visible(f"by {column}"))
+    width = max([len(title), *(len(value) + 2 for value, _, _ in shown)])
+    click.echo(f"{title:<{width}}{''.join(f'{name:>9}' for name in names)}  {'cost':>11}")
+    for value, figures, usd in shown:
+        click.echo(f"  {value:<{width - 2}}{''.join(f'{figure:>9}' for figure in figures)}  ${usd:>10.2f}")
+    if more := len(lines) - len(shown) + others:
+        click.echo(f"  … and {more} more")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_OF_VALUE else f"{text[: MOST_OF_VALUE - 1]}…"
+
+
 def time_it_takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> None:
     """Print how long a run takes at the known limit; at the published limits where none is known."""
+    if jobs:
+        click.echo(takes(jobs, settings, observations, now))
+
+
+def takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> str:
+    """Return how long jobs take at the known limit, at the published limits where none is known, as a sentence."""
     from batch.pacing.forecast import PUBLISHED  # noqa: PLC0415  start-up time
 
-    if not jobs:
-        return
     known = observations.forecast(jobs, settings, now)
     if known is not None:
-        click.echo(f"Takes {time_range(known)}.")
-        return
+        return f"Takes {time_range(known)}."
     guesses = [
         (name, observations.forecast(jobs, replace(settings, rate=Rate(number, 60.0)), now))
         for name, number in PUBLISHED.items()
     ]
     ranges = ", ".join(f"{time_range(guess)} ({name})" for name, guess in guesses if guess is not None)
-    click.echo(f"Takes {ranges}; give your account's limit with --rate.")
+    return f"Takes {ranges}; give your account's limit with --rate."
 
 
 def unknown(jobs: Sequence[UnknownJob]) -> None:
@@ -220,11 +266,10 @@ def unknown(jobs: Sequence[UnknownJob]) -> None:
         click.echo("No unknown rows.")
         return
     for job in jobs:
-        risk = "price unknown" if job.at_risk is None else f"{format_usd(job.at_risk, 4)} at risk"
+        risk = f"{format_usd(job.at_risk, 4)} at risk"
         name = ", ".join(job.ids) or f"job {job.job}"
         click.echo(visible(f"{name}: sent {iso(job.submitted_at)}, {risk}; {job.why}"))
-    known = [job.at_risk for job in jobs if job.at_risk is not None]
-    click.echo(f"{counted(len(jobs), 'unknown job')}, {format_usd(sum(known))} at risk")
+    click.echo(f"{counted(len(jobs), 'unknown job')}, {format_usd(sum(job.at_risk for job in jobs))} at risk")
 
 
 def changed(plan: Plan) -> None:
@@ -265,6 +310,50 @@ def confirm_resubmit(jobs: Sequence[UnknownJob]) -> bool:
     return ask(f"{counted(len(jobs), 'job')} may be paid for a second time. Send again?")
 
 
+def priced(settings: RunSettings, plan: Plan, first: bool) -> None:  # noqa: FBT001  a hook's
+    """Log what a run may cost and how long it takes.
+
+    Said before a folder's first jobs, and without a terminal and without --max-cost before those of any run.
+    """
+    from batch.pacing.observations import Observations  # noqa: PLC0415  start-up time
+
+    if not first and (settings.max_cost is not None or has_terminal()):
+        return
+    limit = f"Without --max-cost it may cost {format_usd(plan.cost)} at most, at that price."
+    if settings.max_cost is not None:
+        limit = f"--max-cost limits it to {format_usd(settings.max_cost)}."
+    rows, jobs = counted(plan.rows, "row"), counted(plan.to_send, "job")
+    sentences = [f"{rows}, {jobs} to send, {each(plan)}, {format_usd(plan.cost)} in all.", limit]
+    if first:  # nothing was learned of the service yet
+        sentences.append(takes(plan.to_send, settings, Observations(), time.time()))
+    info(
+        " ".join(sentences),
+        event="run.price",
+        rows=plan.rows,
+        to_send=plan.to_send,
+        price_usd=plan.price / MICRO,
+        price_source=plan.price_source,
+        cost_usd=plan.cost / MICRO,
+        max_cost_usd=None if settings.max_cost is None else settings.max_cost / MICRO,
+    )
+
+
+def each(plan: Plan) -> str:
+    """Return the price of one job, and where it is known from."""
+    return f"{format_price(plan.price)} each ({plan.price_source})"
+
+
+def confirm_price(plan: Plan) -> bool:
+    """Ask on a terminal whether a folder's first jobs may be paid for; without one the answer is yes, as in any script.
+
+    Raises UsageError when a person says no.
+    """
+    question = f"Send {counted(plan.to_send, 'job')} at {each(plan)}, {format_usd(plan.cost)} in all?"
+    if has_terminal() and not ask(question):
+        raise UsageError("Nothing was sent.")
+    return True
+
+
 def confirm(plan: Plan) -> bool:
     """Ask on a terminal whether changed rows may be paid for again; without one the answer is no.
 
@@ -272,8 +361,7 @@ def confirm(plan: Plan) -> bool:
     """
     if has_terminal():
         changed(plan)
-    cost = plan.cost_of("changed")
-    price = "" if cost is None else f", about {money(cost, simulated=False)}"
+    price = f", about {format_usd(plan.cost_of('changed'))}"
     what = "would be made again as other work" if plan.redo else "changed since they were paid for"
     return _agreed(f"{counted(len(plan.changed), 'row')} {what}. Pay for them again{price}?")
 
@@ -282,7 +370,7 @@ def confirm_again(plan: Plan) -> bool:
     """Ask on a terminal whether the same work may be paid for again; without one the answer is no."""
     if has_terminal():
         again(plan)
-    price = "" if plan.again_cost is None else f", about {money(plan.again_cost, simulated=False)}"
+    price = f", about {format_usd(plan.again_cost)}"
     rows = counted(len(plan.again), "row")
     return ask(f"{rows} would be paid for again, for the same work. Pay{price}? (no: they are left out)")
 
@@ -292,24 +380,18 @@ def confirm_candidates(plan: Plan) -> bool:
 
     Raises UsageError when a person says no.
     """
-    cost = plan.candidates_cost
-    price = "" if cost is None else f", about {money(cost, simulated=False)}"
+    price = f", about {format_usd(plan.candidates_cost)}"
     return _agreed(f"{counted(plan.candidates, 'further image')}, more seeds a row. Pay for them{price}?")
 
 
 def confirm_remake(gone: Sequence[MissingImage]) -> bool:
     """List images that no longer exist anywhere, and ask on a terminal whether to pay for them; else the answer is no."""
-    prices = [
-        "at an unknown price" if image.price is None else f"about {format_usd(image.price, 4)}"
-        for image in gone
-    ]
     listed(
         "to be made again",
-        [f"{', '.join(image.ids)}, {price}" for image, price in zip(gone, prices, strict=True)],
+        [f"{', '.join(image.ids)}, about {format_usd(image.price, 4)}" for image in gone],
     )
-    known = [image.price for image in gone if image.price is not None]
-    total = f" for about {format_usd(sum(known))}" if known else ""
-    return ask(f"Pay for {counted(len(gone), 'image')} again{total}?")
+    total = format_usd(sum(image.price for image in gone))
+    return ask(f"Pay for {counted(len(gone), 'image')} again for about {total}?")
 
 
 def has_terminal() -> bool:
@@ -340,7 +422,7 @@ def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
             "changed": len(plan.changed),
             "again": len(plan.again),
             "candidates": plan.candidates,
-            "cost_usd": None if plan.cost is None else plan.cost / MICRO,
+            "cost_usd": plan.cost / MICRO,
         }
         for name in ("rows", "new", "done", "in_flight", "unknown", "failed", "to_send"):
             counts[name] = getattr(plan, name)
@@ -375,13 +457,7 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
         made = counted(extra["made"], "candidate")
         others = [f"{extra[what]} {what}" for what in ("failed", "unknown") if extra.get(what)]
         counts.append(", ".join((f"{made} made", *others)))
-    risk, resumed = figures["at_risk_usd"], figures["saved_by_resume_usd"]
-    money = f"${figures['spent_usd']:.2f} spent{' (simulated)' if figures['simulated'] else ''}"
-    if "cost_per_accepted_usd" in figures:
-        money += f", {per_accepted(figures['cost_per_accepted_usd'])}"
-    money += f", ${resumed:.2f} saved by not sending again" if resumed else ""
-    money += ", an unknown amount at risk" if risk is None else f", ${risk:.2f} at risk" if risk else ""
-    click.echo(f"{', '.join(counts)}; {money}; {out / 'report.csv'}")
+    click.echo(_nothing_to_do(end, out) or f"{', '.join(counts)}; {_money_of(figures)}; {out / 'report.csv'}")
     if extra and extra["made"]:
         note(
             f"{out / 'report.html'} shows them with their seeds. Choose: texbatch mark {quote(str(out))} --choose ID=SEED"
@@ -391,6 +467,40 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
 
         for line in (*advice_on(figures, out, next_step), *_of_strays(end.strays, out, next_step)):
             error(line)
+
+
+def _money_of(figures: Mapping[str, Any]) -> str:
+    """Return what this run spent, what the folder cost in all, and what became of it."""
+    parts = [
+        f"${figures['run_spent_usd']:.2f} this run",
+        f"${figures['spent_usd']:.2f} in all{' (simulated)' if figures['simulated'] else ''}",
+    ]
+    if "cost_per_accepted_usd" in figures:
+        parts.append(per_accepted(figures["cost_per_accepted_usd"]))
+    if resumed := figures["saved_by_resume_usd"]:
+        parts.append(f"${resumed:.2f} saved by not sending again")
+    if risk := figures["at_risk_usd"]:
+        parts.append(f"${risk:.2f} at risk")
+    return ", ".join(parts)
+
+
+def _nothing_to_do(end: RunResult, out: Path) -> str:
+    """Return the last line of a run that found every selected row saved; "" for any other."""
+    plan, figures = end.plan, end.summary
+    if end.exit_code or end.strays or plan.done < plan.rows or plan.to_send or figures["run_spent_usd"]:
+        return ""
+    in_all = [f"${figures['spent_usd']:.2f} in all"]
+    if "cost_per_accepted_usd" in figures:
+        in_all.append(per_accepted(figures["cost_per_accepted_usd"]))
+    if figures["simulated"]:
+        in_all.append("simulated")
+    if figures["at_risk_usd"]:
+        in_all.append(f"${figures['at_risk_usd']:.2f} at risk")
+    away = f" ({figures['moved']} moved away)" if figures.get("moved") else ""
+    return (
+        f"Nothing to do: {plan.done} of {plan.rows} saved already{away}, ${figures['run_spent_usd']:.2f} this run "
+        f"({', '.join(in_all)}). Open {out / 'report.html'}"
+    )
 
 
 def _say_why(end: RunResult | Restored) -> None:
@@ -478,7 +588,9 @@ def status(figures: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in figures.items():
         if name == "candidates":
             click.echo(f"{name:<{width}}  {', '.join(f'{number} {what}' for what, number in value.items())}")
-        elif name != "top_errors":
+        elif name not in {"top_errors", "groups"}:
             click.echo(f"{name:<{width}}  {'-' if value is None else value}")
+    if "groups" in figures:
+        status_groups(figures["groups"])
     for error in figures["top_errors"]:
         click.echo(visible(f"{error['count']} x {error['error_class']}: {error['example']}"))

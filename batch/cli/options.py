@@ -228,6 +228,8 @@ RATE = Option("--rate", type=Value("n/time", lambda text: Rate(*parse_rate(text)
               help="Submit no more than this, like 50/1m; without it, 429s reveal the account's limit.")  # fmt: skip
 API_KEY_FILE = Option("--api-key-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
                       help="File that holds the API key; it wins over SEGMIND_API_KEY.")  # fmt: skip
+GROUP_BY = Option("--group-by", metavar="COLUMN",
+                  help="Count images and cost by this column, a parameter or one of your own.")  # fmt: skip
 PROGRESS = Option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
                   help="A bar on a terminal, else a line a minute.")  # fmt: skip
 QUIET = Option("--quiet", "-q", is_flag=True, help="Print nothing unless something went wrong.")
@@ -254,9 +256,10 @@ CHOICE = (
            help='Send only these rows; put an id with a comma in quotes: \'"Chair, oak",mug\'.'),
     Option("--candidates", type=click.IntRange(2, MOST_CANDIDATES), metavar="N",
            help="Make N images of each row, each of another seed, of which `mark --choose` chooses one."),
+    GROUP_BY,
     *READING,
 )  # fmt: skip
-"""Which rows are meant."""
+"""Which rows are meant, and by what they are counted."""
 
 RUNNING = (
     Option("--local", is_flag=True, help="Use the server on this machine: no key, nothing paid."),
@@ -310,7 +313,7 @@ class ParsedOptions:
         """Return the settings of a run; raises UsageError."""
         values = self.values
         number, share = values["max_failures"] or (None, None)
-        as_given = ("rate", "retries", "max_cost", "price", "pilot", "same_account")
+        as_given = ("rate", "retries", "max_cost", "price", "pilot", "same_account", "group_by")
         return RunSettings(
             out=out,
             reading=self.reading,

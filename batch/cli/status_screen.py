@@ -100,10 +100,8 @@ def _lines(
     yield "jobs   " + "   ".join(f"{name} {now.states.get(name, 0)}" for name in _STATES)
     left = "" if not now.is_running or gone else f"   {_time_left(now)}"
     yield f"pace   {now.per_minute:.1f} images a minute{left}"
-    risk = figures["at_risk_usd"]
     spent = money(round(figures["spent_usd"] * MICRO), simulated=figures["simulated"])
-    at_risk = "an unknown amount" if risk is None else f"${risk:.2f}"
-    yield f"money  {spent} spent   {at_risk} paid or perhaps paid, no image yet"
+    yield f"money  {spent} spent   ${figures['at_risk_usd']:.2f} paid or perhaps paid, no image yet"
     if figures["accepted"] or figures["rejected"]:
         cost = figures.get("cost_per_accepted_usd")
         each = "" if cost is None else f"   {per_accepted(cost)}"

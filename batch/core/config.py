@@ -25,6 +25,14 @@ HISTORY_URL = "https://api.spotprod.segmind.com"
 LOCAL_SERVICE = "local"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
+LIST_PRICE = 30_000
+"""What a job costs by the model's own page, in micro-dollars; a bill of the account wins over it (ledger/prices.py).
+
+Source: https://www.segmind.com/models/qwen-image-edit-plus-texture-apply, as read in LIST_PRICE_READ.
+"""
+
+LIST_PRICE_READ = "November 2026"
+
 MOST_IN_FLIGHT = 10_000
 MOST_CANDIDATES = 20  # images a row, its first one counted
 RETRIES = 3
@@ -326,11 +334,12 @@ class RunSettings:
     `rate` bounds the submits, for accounts whose limit is known. `yes` pays again without asking: for rows that were
     edited since they were paid for, and for the very same work (expired, unusable, the same image under another link).
     `yes_to_edits` is a yes to the edited rows alone, as a job file gives it. `max_cost` bounds what this run spends plus
-    what was unknown or in flight before it; `price` is the cost of a job, where the folder does not know it.
+    what was unknown or in flight before it; `price` is what a job is expected to cost until the account has paid for one.
     `max_failures` and `max_failure_share` (0 … 1) stop the run, `pilot` sends that many rows spread over the manifest.
     `candidates` images are made of each row, each of another seed; `settle_s` is the time in which the history must list a lost submit, `grace_s` the time that jobs in flight get after
     a signal. `redo` does rows of the folder again, each with a small change. `same_account` is a person's confirmation
-    that the key belongs to the account that paid for the folder, where the history cannot show it.
+    that the key belongs to the account that paid for the folder, where the history cannot show it. `group_by` is the column
+    by which summary.json counts rows and money, None: as before.
     """
 
     out: Path | str
@@ -354,6 +363,7 @@ class RunSettings:
     grace_s: float = GRACE_S
     redo: Redo | None = None
     same_account: bool = False
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and not 1 <= self.concurrency <= MOST_IN_FLIGHT:

@@ -44,6 +44,12 @@ def format_usd(micro_dollars: int, decimals: int = 2) -> str:
     return f"${micro_dollars / MICRO:.{decimals}f}"
 
 
+def format_price(micro_dollars: int) -> str:
+    """Return a price as dollars with all the decimals that it has, at least two: $0.03, $0.0325."""
+    whole, _, decimals = f"{micro_dollars / MICRO:.6f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0'):0<2}"
+
+
 def format_span(seconds: float, *, tenths: bool = False) -> str:
     """Return a time as a person says it: 42 s, 5 min 3 s, 2 h 10 min; with `tenths` also 4.2 s, below ten seconds."""
     whole = round(seconds)

@@ -33,6 +33,7 @@ from batch.execution.transitions import Recorder
 from batch.execution.upload import Uploader
 from batch.ledger import totals
 from batch.ledger.async_ledger import open_async_ledger
+from batch.ledger.prices import PriceSource
 from batch.ledger.states import IN_FLIGHT
 from batch.ledger.store import JOBS_A_PAGE, Part, Position
 from batch.output.other_formats import OtherFormats
@@ -130,7 +131,7 @@ class RunContext:
 class Workload:
     """The work of a run: jobs to process, `to_send` of them to be paid for, and unknown ones to reconcile.
 
-    `resumed` is the value of what was done before, in micro-dollars; `warnings` are what a person should know before
+    `price_source` is where the budget's price is known from, `resumed` the value of what was done before, in micro-dollars; `warnings` are what a person should know before
     anything is sent; `remake` are saved jobs that are paid for again.
     """
 
@@ -138,6 +139,7 @@ class Workload:
     to_send: int
     unknown: int
     budget: Budget
+    price_source: PriceSource
     resumed: int
     warnings: tuple[str, ...] = ()
     remake: Collection[int] = ()
@@ -239,7 +241,7 @@ class Dispatcher:
                 with CancelScope(deadline=stop.ends_at) as stop.work:
                     if work.to_send:
                         with stop.cancel_on_stop():
-                            await self._check_balance(work.to_send)
+                            await self._check_balance(work)
                     jobs = JobQueue(remake=list(work.remake))
                     while True:
                         await _dispatch_pass(self.pipeline, jobs)
@@ -292,24 +294,27 @@ class Dispatcher:
         )
         self.run.stop.drain_within(self.run.settings.grace_s)
 
-    async def _check_balance(self, to_send: int) -> None:
-        """Read the balance before the first submit: stop if it does not cover one job, warn if not the whole plan."""
+    async def _check_balance(self, work: Workload) -> None:
+        """Read the balance before the first submit: stop if it does not cover one job, warn if not the whole plan.
+
+        The list price stops nothing: an account may pay less, or pay otherwise than from its balance.
+        """
         price = self.pipeline.recorder.budget.price
+        listed = work.price_source is PriceSource.LISTED
         try:
             balance = (await self.pipeline.client.credits()).total
         except (NoResponse, ServiceError, RunStopped) as exc:
             self.run.warn(f"The balance could not be read ({exc}); the run goes on.")
             return
-        if price is None and balance <= 0:
-            self.run.warn(f"The account has {format_usd(balance)} left.")
-        elif price is not None and balance < price:
-            self.run.stop.request_stop(
-                f"The account has {format_usd(balance)} left, one job costs {format_usd(price, 4)}. "
-                "Add credits, then run the same command."
-            )
-        elif price is not None and balance < price * to_send:
+        if balance < price:
+            left = f"The account has {format_usd(balance)} left, one job costs {format_usd(price, 4)}"
+            if listed:
+                self.run.warn(f"{left} by {work.price_source}.")
+            else:
+                self.run.stop.request_stop(f"{left}. Add credits, then run the same command.")
+        elif balance < price * work.to_send:
             self.run.warn(
-                f"The account has {format_usd(balance)}, this run may cost {format_usd(price * to_send)}: "
+                f"The account has {format_usd(balance)}, this run may cost {format_usd(price * work.to_send)}: "
                 "it will stop when the credits run out, and continue with the same command."
             )
 

@@ -40,7 +40,7 @@ class Progress:
     unknown: int = 0
     in_flight: int = 0
     spent: int = 0
-    price: int | None = None
+    price: int = 0
     resumed: int = 0
     accepted: int = 0
     spent_before: int = 0
@@ -56,8 +56,8 @@ class Progress:
 
     @property
     def at_risk(self) -> int:
-        """Micro-dollars that jobs in flight and unknown ones may cost, as far as the price is known."""
-        return (self.in_flight + self.unknown) * (self.price or 0)
+        """Micro-dollars that jobs in flight and unknown ones may cost."""
+        return (self.in_flight + self.unknown) * self.price
 
     @property
     def usd_per_accepted(self) -> float:

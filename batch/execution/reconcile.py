@@ -181,15 +181,13 @@ class Reconciler:
         (task,) = await self.recorder.ledger.run(lambda store: store.tasks([submit.job]))
         estimate = task.estimate
         if estimate is None:  # what others cost
-            estimate = await self.recorder.ledger.run(lambda store: store.price())
+            estimate = self.recorder.budget.price
         event, fields = transitions.found(entry, submit.reserved_at, estimate)
         await self._record(submit.job, event, **fields)
         if event is Event.FIND_DONE and entry.cost is None:
-            billed = "no price is known, so it is missing from the bill. Give --price USD"
-            if estimate is not None:
-                billed = f"the bill has the estimate of {format_usd(estimate, 4)}"
             self.warn(
-                f"The history names no cost for request {entry.request_id}, which is finished: {billed}."
+                f"The history names no cost for request {entry.request_id}, which is finished: the bill has the estimate of "
+                f"{format_usd(estimate, 4)}."
             )
 
     async def _record(self, job: int, event: Event, **fields: Any) -> None:

@@ -34,8 +34,9 @@ from batch.ledger import candidates, connection, runs, totals
 from batch.ledger.accounts import bind
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
+from batch.ledger.prices import job_price
 from batch.manifest.manifest import check_reading
-from batch.output import report
+from batch.output import groups, report
 from batch.output.chosen import apply_choices
 from batch.output.decision_file import edited_notice
 from batch.output.folder import OutputFolder
@@ -74,7 +75,10 @@ class RunResult:
 class RunHooks:
     """Callbacks of a run: what it reports while it goes on, and what it asks.
 
-    `begun` gets the run's id; `planned` the plan and the warnings before anything is sent. `confirm` is asked whether
+    `begun` gets the run's id; `planned` the plan and the warnings before anything is sent. Where a paid service is to get
+    something, `priced` gets the plan and whether that is the folder's first; then `confirm_price` is asked, unless another
+    question was answered with yes, whether to pay at all: a caller that gives no answer of its own wrote a program that
+    sends, so the default is yes. `confirm` is asked whether
     changed rows may be paid for again, `confirm_again` whether the same work may be, `confirm_candidates` whether further
     images of rows may be paid for, unless the settings say yes.
     `progress` gets every step, `warn` what a person should know, `left_out` the rows that are left out without that yes.
@@ -82,6 +86,8 @@ class RunHooks:
 
     begun: Callable[[str], None] = lambda run_id: None  # noqa: ARG005
     planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, warnings: None  # noqa: ARG005
+    priced: Callable[[Plan, bool], None] = lambda plan, first: None  # noqa: ARG005
+    confirm_price: Callable[[Plan], bool] = lambda plan: True  # noqa: ARG005
     confirm: Callable[[Plan], bool] = lambda plan: not plan.changed
     confirm_again: Callable[[Plan], bool] = lambda plan: False  # noqa: ARG005
     confirm_candidates: Callable[[Plan], bool] = lambda plan: False  # noqa: ARG005
@@ -130,7 +136,7 @@ async def arun(
         with handle_signals(run.stop, settings.grace_s, hooks.warn, enabled=signals):
             approved = ApprovedPlan(plan, partial(staged.adopt, pay_again=pay_again), account, pay_again)
             code = await _execute(run, approved)
-        summary, strays = report.summary(ledger, ledger.clock), totals.strays(ledger)
+        summary, strays = report.summary(ledger, ledger.clock, groups.grouped(ledger)), totals.strays(ledger)
     reason = run.stop.reason
     late = isinstance(reason, Interrupted) and code != reason.exit_code  # after the last job
     return RunResult(
@@ -188,10 +194,6 @@ def _plan(run: RunContext, manifest: Path, *, merge: bool | None) -> StagedPlan:
     Raises Interrupted when a signal came meanwhile.
     """
     ledger, settings = run.ledger, run.settings
-    if settings.max_cost is not None and settings.price is None and ledger.price() is None:
-        raise UsageError(
-            "--max-cost: this folder does not know the price of a job yet. Give it with --price USD."
-        )
     if runs.last_run(ledger) is None:
         run.folder.check_foreign()
     new_run(ledger)
@@ -213,17 +215,24 @@ def new_run(ledger: Ledger) -> None:
 def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bool]:
     """Show the plan and ask for each yes that it needs; return it, and whether the same work is paid for again.
 
-    Raises UsageError when rows changed and nobody agrees to pay for them.
+    Raises UsageError when rows changed, or the folder's first jobs are to be sent, and nobody agrees to pay for them.
     """
     plan, settings = staged.plan, run.settings
     if run.ledger.loss is not None:  # what seems to be new may have been sent
         plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)  # it has no candidates then
     hooks.begun(str(run.ledger.run_id))
     hooks.planned(plan, tuple(staged.found.problems))
+    pays = run.service is not None and plan.to_send > 0
+    first = pays and not runs.has_sent(run.ledger)
+    if pays:
+        hooks.priced(plan, first)
     if plan.changed and not settings.pays_for_edits and not hooks.confirm(plan):
         raise UsageError(_changed(plan))
     if plan.candidates and not settings.yes and not hooks.confirm_candidates(plan):
         raise UsageError(_candidates(plan))
+    agreed = settings.yes or settings.yes_to_edits or plan.candidates  # a person was asked for these just now
+    if first and not agreed and not hooks.confirm_price(plan):
+        raise UsageError("The price was not agreed to. Nothing was sent.")
     if not plan.again or settings.yes:
         return plan, settings.yes
     if hooks.confirm_again(plan):
@@ -290,24 +299,25 @@ async def _execute(run: RunContext, approved: ApprovedPlan) -> int:
 def begin(run: RunContext, adopt: Callable[[], None], account: Account | None, to_send: int) -> Workload:
     """Adopt the manifest and open the run's row in the ledger; the cap of an interrupted run goes on; blocking."""
     ledger, settings = run.ledger, run.settings
-    price = settings.price if settings.price is not None else ledger.price()
+    price = job_price(ledger, settings.price)
     with ledger.atomic():
         adopt()
         if account is not None:
             bind(ledger, account)
-        suspected = runs.suspect(ledger, price)
+        if settings.group_by is not None:
+            groups.remember(ledger, settings.group_by)
+        suspected = runs.suspect(ledger, price.micro)
         ledger.choose_pilot(settings.pilot)
-        if price is not None:
-            ledger.estimate_open(price)
-        committed, resumed = ledger.start_run(max_cost=settings.max_cost, price=price)
+        ledger.estimate_open(price.micro)
+        committed, resumed = ledger.start_run(max_cost=settings.max_cost, price=price.micro)
         jobs, unknown = ledger.open_jobs(), ledger.outstanding().unknown
     if jobs or unknown or ledger.loss is not None:
         ledger.checkpoint()
     warnings = () if connection.can_spill() else (connection.NO_TEMPORARY,)
     if suspected:
         warnings = (*warnings, _suspected(suspected))
-    budget = Budget(settings.max_cost, price, committed)
-    return Workload(jobs, to_send, unknown, budget, resumed, warnings)
+    budget = Budget(settings.max_cost, price.micro, committed)
+    return Workload(jobs, to_send, unknown, budget, price.source, resumed, warnings)
 
 
 # -- the end of a run: its row in the ledger, its reports, its exit code ----------------------------------------------
@@ -403,7 +413,7 @@ def _changed(plan: Plan) -> str:
     return (
         f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {what}: "
         f"{named_rows(plan.changed, plan.accepted)}. "
-        f"Sending {'it' if one else 'them'} costs money again, {_price(plan.jobs['changed'], plan.price)}. Add --yes to do it."
+        f"Sending {'it' if one else 'them'} costs money again, {_about(plan.cost_of('changed'))}. Add --yes to do it."
     )
 
 
@@ -411,17 +421,17 @@ def _candidates(plan: Plan) -> str:
     one = plan.candidates == 1
     return (
         f"--candidates: {counted(plan.candidates, 'further image')} {'costs' if one else 'cost'} money, "
-        f"{_price(plan.candidates, plan.price)}. Add --yes on the command line to pay for {'it' if one else 'them'}."
+        f"{_about(plan.candidates_cost)}. Add --yes on the command line to pay for {'it' if one else 'them'}."
     )
 
 
 def left_out(plan: Plan) -> str:
     """Return the message about rows that are left out, because nobody confirmed that their work is paid for again."""
     return (
-        f"left out, would be paid again: {named([f'{row_id} ({why})' for row_id, why in plan.again])}, {_price(plan.again_jobs, plan.price)}; "
+        f"left out, would be paid again: {named([f'{row_id} ({why})' for row_id, why in plan.again])}, {_about(plan.again_cost)}; "
         "add --yes on the command line to pay for them."
     )
 
 
-def _price(jobs: int, price: int | None) -> str:
-    return "at an unknown price" if price is None else f"for about {format_usd(jobs * price)}"
+def _about(cost: int) -> str:
+    return f"for about {format_usd(cost)}"

@@ -138,27 +138,27 @@ class Budget:
     """What a run may still spend: reserved before each POST, released only when the job was certainly not billed.
 
     Integer micro-dollars. The `cap` bounds what this run spends plus what was unknown or in flight in the folder when it
-    began, so `committed` starts with that; None for no cap. `price` is what the next job is expected to cost, None when it
-    is unknown. The cap is kept as far as the price is known: a price that rises while jobs are in flight shows in the first
+    began, so `committed` starts with that; None for no cap. `price` is what the next job is expected to cost.
+    The cap is kept as far as the price is known: a price that rises while jobs are in flight shows in the first
     new bill only. From then on it is set aside, so the cap can be passed by the rise of what was in flight then, and by no
     more.
     """
 
     cap: int | None
-    price: int | None
+    price: int
     committed: int = 0
 
     def __repr__(self) -> str:
         return f"<Budget {self.committed}/{'unlimited' if self.cap is None else self.cap} micro-dollars>"
 
-    def reserve(self) -> int | None:
+    def reserve(self) -> int:
         """Reserve the next job's price and return it; raises BudgetExceeded, with nothing reserved, when it does not fit."""
-        if self.cap is not None and self.committed + (self.price or 0) > self.cap:
+        if self.cap is not None and self.committed + self.price > self.cap:
             raise BudgetExceeded(
                 f"--max-cost {format_usd(self.cap)}: {format_usd(self.committed)} are spent or set aside, and "
-                f"the next job may cost {format_usd(self.price or 0, 4)}. Raise it, then run the same command."
+                f"the next job may cost {format_usd(self.price, 4)}. Raise it, then run the same command."
             )
-        self.committed += self.price or 0
+        self.committed += self.price
         return self.price
 
     def on_transition(self, event: Event, estimate: int | None, cost: int | None) -> None:
@@ -167,7 +167,7 @@ class Budget:
             self.committed -= estimate or 0
         elif event in _NAMES_COST and cost is not None:
             self.committed += cost - (estimate or 0)
-            self.price = max(self.price or 0, cost)  # a price that rose is set aside from now on
+            self.price = max(self.price, cost)  # a price that rose is set aside from now on
 
 
 @dataclass(frozen=True, slots=True)

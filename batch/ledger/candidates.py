@@ -103,6 +103,15 @@ def plan(
     return new + known
 
 
+BY_PLACE = f"""
+SELECT min(a.place) AS place, max(:number - (SELECT count(*) FROM pool p WHERE p.series = a.series), 0) + (
+    SELECT count(*) FROM pool p JOIN jobs j ON j.job = p.job WHERE p.series = a.series AND NOT p.own AND p.rank <= :number
+    AND (j.state = 'planned' OR ({_AGAIN})) AND NOT EXISTS (SELECT 1 FROM asking b WHERE b.work = p.job)) AS jobs
+FROM asking a GROUP BY a.series
+"""
+"""After `plan`, and with its values: the jobs that it counted, at the first row of each series."""
+
+
 def adopt(
     ledger: Ledger,
     number: int,

@@ -671,9 +671,9 @@ class Ledger(LedgerStore):
         return 0 if local else len(jobs)
 
     def price(self) -> int | None:
-        """Return the most that one of the RECENT last jobs has cost, None when no bill named anything yet."""
+        """Return the most that one of the RECENT last jobs has cost, None when no bill named anything yet; no estimate counts."""
         most: int | None = self.connection.execute(
-            "SELECT max(cost) FROM (SELECT cost FROM events WHERE cost >= 0 AND coalesce(estimated, 0) >= 0 "
+            "SELECT max(cost) FROM (SELECT cost FROM events WHERE cost >= 0 AND coalesce(estimated, 0) = 0 "
             "ORDER BY seq DESC LIMIT ?)",
             (store.RECENT,),
         ).fetchone()[0]

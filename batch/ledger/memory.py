@@ -525,7 +525,7 @@ class MemoryLedger(LedgerStore):
         return 0
 
     def price(self) -> int | None:
-        events = [event for event in self._events.values() if (event.estimated or 0) >= 0]
+        events = [event for event in self._events.values() if not event.estimated]
         bills = [event.cost for event in events if event.cost is not None and event.cost >= 0]
         return max(bills[-store.RECENT :], default=0) or None
 

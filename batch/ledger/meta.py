@@ -12,6 +12,7 @@ class Meta(StrEnum):
     COLUMNS = "columns"  # the manifest's columns, a JSON list
     NAME = "name"  # the template of the output names, where one was given
     IGNORE_URL_QUERY = "ignore_url_query"  # 1 or 0
+    GROUP_BY = "group_by"  # the column by which summary.json counts rows and money
     FINGERPRINT = "imprint"  # of the manifest adopted last
     CHOSEN = "chosen"  # the number of the last choice that was applied
     PILOT = "pilot"  # the jobs of the pilot, a JSON list

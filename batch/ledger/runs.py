@@ -40,7 +40,7 @@ def has_lost_end(ledger: Ledger) -> bool:
     return ledger.loss is not None or ledger.meta(Meta.LOSS) is not None
 
 
-def suspect(ledger: Ledger, price: int | None) -> int:
+def suspect(ledger: Ledger, price: int) -> int:
     """Move the planned jobs that a lost run may have sent to unknown; return how many. Runs inside `atomic`.
 
     So are jobs that had failed when a later run wants to retry them, and, where rows were lost as well, those of every
@@ -97,6 +97,12 @@ def requeue_failed(ledger: Ledger, *, pay_again: bool = False) -> None:
         for row in again:
             ledger.transition(row["job"], Event.RETRY)
         after = again[-1]["job"]
+
+
+def has_sent(ledger: Ledger) -> bool:
+    """Return whether a POST ever left this folder, or may have."""
+    sent = ledger.connection.execute("SELECT 1 FROM events WHERE event=? LIMIT 1", (Event.RESERVE,))
+    return sent.fetchone() is not None
 
 
 def last_run(ledger: Ledger) -> Mapping[str, Any] | None:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from batch.core.models import Payload
     from batch.core.parameters import Scalar
+    from batch.ledger.groups import PlannedGroups
     from batch.ledger.ledger import Ledger
+    from batch.ledger.prices import JobPrice, PriceSource
 
 
 ROWS_A_PAGE = 1000  # rows in memory at a time
@@ -123,7 +125,8 @@ class Stage:
 
     `merge` says that its rows are some of the manifest that was adopted last. `retry_failed` and `pay_again` say which
     known work will be sent once more: only a row that is not may miss its files. `same_template` says that --name is the
-    one that the folder's images have.
+    one that the folder's images have. With `group_by`, a
+    column, the temporary table `grouped` gets what each row has there, by its position.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Stage:
         retry_failed: bool = False,
         pay_again: bool = False,
         same_template: bool = True,
+        group_by: str | None = None,
     ) -> None:
         self.ledger = ledger
         connection = self._connection = ledger.connection
@@ -150,6 +154,7 @@ class Stage:
         ).fetchone()
         self._first = writable and base == 0
         self._same_template = same_template
+        self._group_by = group_by
         self._matcher: WorkMatcher | None = None
         self._links: LinkRenewal | None = None
         if self._knows_rows:  # else no work can be known under another name
@@ -159,11 +164,12 @@ class Stage:
             self._links = LinkRenewal(connection) if writable and not merge else None
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
-        for table in ("staged", "inputs", "rereads", "aliases", "looking", "took_over"):
+        for table in ("staged", "inputs", "rereads", "aliases", "looking", "took_over", "grouped"):
             connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         connection.execute(_CREATE)
         connection.execute("CREATE TEMP TABLE rereads (number INTEGER PRIMARY KEY)")
         connection.execute("CREATE TEMP TABLE took_over (position INTEGER PRIMARY KEY, row INTEGER NOT NULL)")
+        connection.execute("CREATE TEMP TABLE grouped (position INTEGER PRIMARY KEY, value TEXT NOT NULL)")
         connection.execute(LOOKING)
 
     def fill(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> int:
@@ -226,6 +232,9 @@ class Stage:
         if has_query and self._links:
             self._links.renew(payload)
         self._long_ids = self._long_ids or bool(payload.long_id)
+        if self._group_by is not None:
+            value = _value_in(payload, self._group_by)
+            self._connection.execute("INSERT INTO grouped (value) VALUES (?)", (value,))
         return (
             payload.number,
             payload.id,
@@ -562,6 +571,17 @@ def adopt_unchanged(ledger: Ledger, *, retry_failed: bool, pay_again: bool = Fal
 
 # -- what a run would do: the rows of a manifest beside what the ledger knows of them ----------------------------------
 
+
+def _value_in(payload: Payload, column: str) -> str:
+    """Return what a row has in a column, a parameter or one of its own; of a local image the file, "" for nothing."""
+    value = payload.parameters.get(column)
+    if value is None:
+        return payload.cells.get(column, "")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(payload.files.get(str(value), value))
+
+
 STAGED = f"""
 SELECT s.position AS place, s.number, s.id, coalesce(s.job, s.key) AS work, new.state AS state, s.other_query,
        old.job IS NOT NULL AND {paid("old")} AS was_paid,
@@ -594,11 +614,12 @@ class Plan:
     `changed` names rows whose id was paid for with other work before: (row number, id). `again` names rows whose very
     work was paid for before and would be once more, with the reason: (id, why); `again_jobs` is how many
     jobs that is, which are in `to_send` only when the settings say yes to them. `jobs` counts the jobs of each kind of
-    row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is the last
-    price a job of this folder cost, in micro-dollars, None when none is known. `candidates` of the jobs in `to_send` are
+    row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is what
+    one job is expected to cost, in micro-dollars, and `price_source` where that is known from. `candidates` of the jobs in `to_send` are
     further images of rows, which were asked for. `kept` are the ids of rows that keep what a person had made for them,
     `accepted` those of changed rows whose image was accepted. `redo`: a person asked to have rows made again, so that what
-    was paid for before is `changed` by that and not by an edit.
+    was paid for before is `changed` by that and not by an edit. `groups` counts the rows by a column, where one was
+    asked for.
     """
 
     rows: int
@@ -609,7 +630,8 @@ class Plan:
     unknown: int
     failed: int
     to_send: int
-    price: int | None
+    price: int
+    price_source: PriceSource
     again: tuple[tuple[str, str], ...] = ()
     again_jobs: int = 0
     jobs: Mapping[str, int] = field(default_factory=dict)
@@ -617,25 +639,41 @@ class Plan:
     kept: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
     redo: bool = False
+    groups: PlannedGroups | None = None
 
-    def cost_of(self, kind: str) -> int | None:
-        """Return the micro-dollars that the jobs of one kind of row cost, or None when no price is known."""
-        return None if self.price is None else self.jobs[kind] * self.price
-
-    @property
-    def candidates_cost(self) -> int | None:
-        """Micro-dollars that further images of rows cost, or None when no price is known."""
-        return None if self.price is None else self.candidates * self.price
+    def cost_of(self, kind: str) -> int:
+        """Return the micro-dollars that the jobs of one kind of row cost."""
+        return self.jobs[kind] * self.price
 
     @property
-    def again_cost(self) -> int | None:
-        """Micro-dollars that paying for the same work again costs, or None when no price is known."""
-        return None if self.price is None else self.again_jobs * self.price
+    def candidates_cost(self) -> int:
+        """Micro-dollars that further images of rows cost."""
+        return self.candidates * self.price
 
     @property
-    def cost(self) -> int | None:
-        """Micro-dollars the jobs to send will cost, or None when no price is known."""
-        return None if self.price is None else self.to_send * self.price
+    def again_cost(self) -> int:
+        """Micro-dollars that paying for the same work again costs."""
+        return self.again_jobs * self.price
+
+    @property
+    def cost(self) -> int:
+        """Micro-dollars the jobs to send will cost."""
+        return self.to_send * self.price
+
+
+_FRESH = "(state IS NULL OR state = 'planned')"
+"""Of a row of STAGED or ADOPTED: nothing was sent for its job."""
+
+
+def _again(*, retry_failed: bool) -> str:
+    """Return the condition on a row of STAGED or ADOPTED that its work would be paid for again, which needs a yes."""
+    return f"((({_FRESH} OR state IN ('sending', 'unknown')) AND other_query) OR ({int(retry_failed)} AND ended_paid))"
+
+
+def sent_condition(*, retry_failed: bool, pay_again: bool) -> str:
+    """Return the condition on a row of STAGED or ADOPTED that its job is to be sent."""
+    ended = f"({int(retry_failed)} AND state IN ('failed', 'expired'))"
+    return f"(({_FRESH} OR {ended}) AND ({int(pay_again)} OR NOT {_again(retry_failed=retry_failed)}))"
 
 
 def compare(
@@ -643,16 +681,14 @@ def compare(
     rows: str,
     *,
     retry_failed: bool,
-    price: int | None,
+    price: JobPrice,
     pay_again: bool = False,
 ) -> Plan:
     """Return what a run of these rows, STAGED or ADOPTED, would do; with `pay_again` it pays for the same work again."""
-    # Conditions on a row. A job is fresh where nothing was sent for it; what would be paid for again needs a yes to be sent.
-    fresh = "(state IS NULL OR state = 'planned')"
+    fresh, again = _FRESH, _again(retry_failed=retry_failed)
+    sent = sent_condition(retry_failed=retry_failed, pay_again=pay_again)
     edited = f"{fresh} AND was_paid AND NOT other_query"
     ended = "state IN ('failed', 'expired', 'abandoned')"
-    again = f"((({fresh} OR state IN ('sending', 'unknown')) AND other_query) OR ({int(retry_failed)} AND ended_paid))"
-    sent = f"(({fresh} OR ({int(retry_failed)} AND state IN ('failed', 'expired'))) AND ({int(pay_again)} OR NOT {again}))"
     # Each row is of one kind; rows that share a job are counted each, and their job once.
     kinds = {
         "new": f"{fresh} AND NOT was_paid AND NOT other_query",
@@ -689,7 +725,8 @@ def compare(
         changed=changed,
         again=tuple(paid_before),
         jobs=jobs,
-        price=price,
+        price=price.micro,
+        price_source=price.source,
         kept=tuple(row_id for _, row_id in kept),
         accepted=accepted,
     )

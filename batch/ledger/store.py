@@ -251,7 +251,7 @@ class LedgerStore(Protocol):
     def price(self) -> int | None:
         """Return the most that one of the last jobs has cost, None when no bill named anything yet.
 
-        That all were free so far says nothing of the next one.
+        That all were free so far says nothing of the next one, and neither does an estimate on the bill.
         """
 
     def start_run(self, *, max_cost: int | None, price: int | None) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from batch.core.parameters import RANDOM_SEED
 from batch.ledger import candidates, decisions, integrity
 from batch.ledger.decisions import IMAGE, SHOWN
 from batch.ledger.meta import Meta
+from batch.ledger.prices import job_price
 from batch.ledger.series import PRESENT, rows_of
 from batch.ledger.states import AT_RISK, IN_FLIGHT, OPEN, REPORTED, Event, State
 
@@ -62,7 +63,8 @@ class ReportRow:
 class FolderTotals:
     """The folder's figures: rows of the current manifest by reported status, and micro-dollars over its whole life.
 
-    `at_risk` is what perhaps paid or paid work without an image on disk may have cost, None when no price is known.
+    `run_spent` is what the run that began last spent of it, less than nothing where it found that a job was not billed.
+    `at_risk` is what perhaps paid or paid work without an image on disk may have cost: an estimate.
     `moved` and `changed` count saved images that are not as they were saved, as far as the folder was checked; `accepted`
     and `rejected` those that people decided about. `candidates` counts further images of rows.
     """
@@ -70,8 +72,9 @@ class FolderTotals:
     rows: int
     statuses: Mapping[str, int]
     spent: int
+    run_spent: int
     estimated: int
-    at_risk: int | None
+    at_risk: int
     errors: tuple[tuple[str, int, str], ...]
     moved: int
     changed: int
@@ -135,13 +138,13 @@ class UnknownJob:
     ids: tuple[str, ...]
     candidate_of: tuple[str, ...]
     submitted_at: float | None
-    at_risk: int | None
+    at_risk: int
     why: str
 
 
 def unknown_jobs(ledger: Ledger) -> list[UnknownJob]:
     """Return the jobs that may have been accepted, oldest first, as a person decides about them."""
-    known = ledger.price()
+    known = job_price(ledger).micro
     jobs = ledger.connection.execute(
         f"SELECT job, submitted_at, estimate, error FROM jobs WHERE {OPEN} AND state=? ORDER BY submitted_at",
         (State.UNKNOWN,),
@@ -235,14 +238,16 @@ def spent_and_accepted(ledger: Ledger) -> tuple[int, int]:
 def folder_totals(ledger: Ledger) -> FolderTotals:
     """Return the folder's figures."""
     counts = status_counts(ledger)
-    spent, estimated = ledger.connection.execute(
-        "SELECT coalesce(sum(cost), 0), coalesce(sum(estimated), 0) FROM events"
+    spent, run_spent, estimated = ledger.connection.execute(
+        "SELECT coalesce(sum(cost), 0), coalesce(sum(cost) FILTER (WHERE run_id = "
+        "(SELECT run_id FROM runs ORDER BY run DESC LIMIT 1)), 0), coalesce(sum(estimated), 0) FROM events"
     ).fetchone()
     marks = ",".join("?" * len(AT_RISK))
-    risky: int = ledger.connection.execute(
-        f"SELECT count(*) FROM jobs WHERE {OPEN} AND state IN ({marks})", AT_RISK
+    at_risk: int = ledger.connection.execute(
+        f"SELECT coalesce(sum(coalesce(estimate, ?)), 0) FROM jobs WHERE {OPEN} AND state IN ({marks})",
+        (job_price(ledger).micro, *AT_RISK),
     ).fetchone()[0]
-    known, decided = ledger.price(), decisions.counts(ledger)
+    decided = decisions.counts(ledger)
     away = dict(ledger.connection.execute("SELECT state, count(*) FROM temp.away GROUP BY state").fetchall())
     errors = ledger.connection.execute(
         "SELECT j.error_class AS error_class, count(*) AS n, min(j.error) AS example FROM "
@@ -255,8 +260,9 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         rows=sum(counts.values()),
         statuses=counts,
         spent=spent,
+        run_spent=run_spent,
         estimated=estimated,
-        at_risk=0 if risky == 0 else None if known is None else risky * known,
+        at_risk=at_risk,
         errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
         moved=away.get("moved", 0),
         changed=away.get("changed", 0),

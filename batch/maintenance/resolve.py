@@ -26,6 +26,7 @@ from batch.ledger import runs
 from batch.ledger.accounts import bind
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
+from batch.ledger.prices import job_price
 from batch.ledger.states import Event
 from batch.ledger.totals import unknown_jobs
 from batch.output.folder import OutputFolder
@@ -120,7 +121,8 @@ class Resolution:
             Client(service, clock=self._ledger.clock) as client,
             open_async_ledger(self._ledger) as ledger,
         ):
-            recorder = Recorder(ledger, Budget(None, None), ProgressTracker(lambda _: None))
+            budget = Budget(None, job_price(self._ledger).micro)
+            recorder = Recorder(ledger, budget, ProgressTracker(lambda _: None))
             reconciler = Reconciler(
                 recorder, client, StopController(), warn, settle_s, RETRIES, began=client.clock()
             )
@@ -149,7 +151,7 @@ def open_resolution(folder: Path, service: Service | None) -> Iterator[Resolutio
             account_check.check_service(ledger, service)
         with ledger.atomic():
             ledger.recover()
-            runs.suspect(ledger, ledger.price())
+            runs.suspect(ledger, job_price(ledger).micro)
         if ledger.loss is not None:
             ledger.checkpoint()
         try:

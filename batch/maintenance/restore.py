@@ -31,6 +31,7 @@ from batch.execution.shutdown import StopController, handle_signals
 from batch.ledger import image_index
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
+from batch.ledger.prices import job_price
 from batch.ledger.states import Event, State
 from batch.output import images, report
 from batch.output.files import PREVIOUS, ImageListing, read_verified, sha256_of
@@ -70,12 +71,12 @@ class Wanted:
 class MissingImage:
     """A saved job whose image nobody has any more: the ids of the rows that want it, and what making it again may cost.
 
-    Micro-dollars, None where no price is known.
+    Micro-dollars.
     """
 
     job: int
     ids: tuple[str, ...]
-    price: int | None
+    price: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +284,13 @@ class _Restoring:
         """Return whether a person confirms to pay for these jobs again."""
         if self._stop.reason:
             return False
-        price = self._ledger.price()
+        price = job_price(self._ledger).micro
         gone = [MissingImage(job, tuple(image_index.selected_ids(self._ledger, job)), price) for job in jobs]
         if self._wanted.yes or self._hooks.confirm(gone):
             return True
-        again = "" if price is None else f" for about {format_usd(price)}"
-        reason = f"nobody has it any more; it would have to be made again{again} (--yes)"
+        reason = (
+            f"nobody has it any more; it would have to be made again for about {format_usd(price)} (--yes)"
+        )
         self._reasons |= dict.fromkeys(jobs, reason)
         return False
 

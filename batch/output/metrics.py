@@ -83,7 +83,6 @@ def _families(ledger: Ledger) -> Iterator[Family]:
     run = now.run or {}
     simulated = {"simulated": str(ledger.is_local()).lower()}
     version = {"version": metadata.version("texbatch")}
-    risk = None if total.at_risk is None else total.at_risk / MICRO
     rows: list[Sample] = [({"status": status}, total.statuses.get(status, 0)) for status in STATUSES]
     decided: list[Sample] = [
         ({"decision": "accepted"}, total.accepted),
@@ -100,7 +99,7 @@ def _families(ledger: Ledger) -> Iterator[Family]:
         ("texbatch_jobs_in_flight", "gauge", "Jobs accepted by the service and not saved yet.", [({}, now.in_flight)]),
         ("texbatch_spent_usd_total", "counter", "US dollars spent in this folder since it was made.",
          [(simulated, total.spent / MICRO)]),
-        ("texbatch_at_risk_usd", "gauge", "US dollars paid or perhaps paid for work without an image.", [({}, risk)]),
+        ("texbatch_at_risk_usd", "gauge", "US dollars paid or perhaps paid for work without an image.", [({}, total.at_risk / MICRO)]),
     )  # fmt: skip
     yield from families
     for name, meaning, value in (

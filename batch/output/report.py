@@ -33,6 +33,7 @@ from batch.core.units import MICRO, iso
 from batch.ledger import decisions, runs, totals
 from batch.output.decision_file import COLUMNS, SHOWN_COLUMNS, hash_of, is_edited, write_decisions
 from batch.output.files import IMAGES, atomic_file, atomic_write
+from batch.output.groups import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,7 +152,7 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
     except OSError as exc:
         files = f"{folder.report}, {folder.failures.name} or {folder.decisions.name}"
         raise FolderError(f"{files}: cannot be written ({exc.strerror}). {_ROOM}") from exc
-    figures = json.dumps(summary(ledger, ledger.clock), indent=2, ensure_ascii=False)
+    figures = json.dumps(summary(ledger, ledger.clock, grouped(ledger)), indent=2, ensure_ascii=False)
     try:
         atomic_write(folder.summary, f"{figures}\n".encode(), 0o600)
     except OSError as exc:
@@ -219,23 +220,26 @@ def _types(header: Iterable[str]) -> dict[str, str]:
     return types
 
 
-def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
+def summary(
+    ledger: Ledger, now: Callable[[], float], groups: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the folder in figures: rows by status, money in USD, and the last run's times and calls.
 
-    Money is the folder's, over its whole life: an exact bill whatever was interrupted. `saved_by_resume_usd` is the
-    price of work that was done before the last run began and was not sent again. `estimated_usd` is there only when a
-    part of `spent_usd` is our estimate, because the service named no cost; `candidates` only when further images of rows
-    were made, failed or became unknown; `cost_per_accepted_usd`, what was spent for each accepted image, only once one is
-    accepted.
+    Money is the folder's, over its whole life: an exact bill whatever was interrupted; `run_spent_usd` is the last run's
+    part of it. `at_risk_usd` is an estimate. `saved_by_resume_usd` is the price of work that was done before the last run
+    began and was not sent again. `estimated_usd` is there only when a part of `spent_usd` is our estimate, because the
+    service named no cost; `candidates` only when further images of rows were made, failed or became unknown;
+    `cost_per_accepted_usd`, what was spent for each accepted image, only once one is accepted; `groups`, as `grouped` returns them, only where
+    they were asked for.
     """
     total, run = totals.folder_totals(ledger), runs.last_run(ledger)
     figures: dict[str, Any] = {"rows": total.rows}
     figures |= {status: total.statuses.get(status, 0) for status in STATUSES}
-    figures["spent_usd"] = total.spent / MICRO
+    figures |= {"spent_usd": total.spent / MICRO, "run_spent_usd": total.run_spent / MICRO}
     if total.estimated:
         figures["estimated_usd"] = total.estimated / MICRO
     figures |= {
-        "at_risk_usd": None if total.at_risk is None else total.at_risk / MICRO,
+        "at_risk_usd": total.at_risk / MICRO,
         "saved_by_resume_usd": (run["already_done"] if run else 0) / MICRO,
         "simulated": ledger.is_local(),
     }
@@ -259,4 +263,6 @@ def summary(ledger: Ledger, now: Callable[[], float]) -> dict[str, Any]:
     figures |= {"accepted": total.accepted, "rejected": total.rejected}
     if total.accepted:
         figures["cost_per_accepted_usd"] = round(total.spent / total.accepted / MICRO, 6)
+    if groups is not None:
+        figures["groups"] = groups
     return figures

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batch.core.errors import FolderLocked, LedgerLost
+from batch.core.errors import FolderLocked, LedgerLost, UsageError
 from batch.ledger import choices, connection, decisions
 from batch.ledger.ledger import Ledger
-from batch.output import report
+from batch.output import groups, report
 from batch.output.chosen import apply_choices
 from batch.output.decision_file import is_edited
 from batch.output.folder import OutputFolder
@@ -40,8 +40,12 @@ class Rebuilt:
     edited: bool
 
 
-def rebuild(path: Path) -> Rebuilt:
-    """Write the contact sheet of a folder again, and its reports unless a run holds it; raises FolderError."""
+def rebuild(path: Path, group_by: str | None = None) -> Rebuilt:
+    """Write the contact sheet of a folder again, and its reports unless a run holds it; raises FolderError.
+
+    With `group_by`, a column, summary.json counts rows and money by it from now on. Raises UsageError where no column
+    has that heading, or a run holds the folder.
+    """
     folder = OutputFolder(path)
     older = connection.needs_upgrade(folder.ledger)  # raises before the lock would make the folder
     with ExitStack() as stack:
@@ -51,10 +55,19 @@ def rebuild(path: Path) -> Rebuilt:
         except FolderLocked:
             held = False
         ledger = stack.enter_context(_open(folder, writable=held and not older))
+        if group_by is not None:
+            if not ledger.writable:
+                raise UsageError(
+                    "--group-by: a run holds the folder, and writes summary.json. Try again when it has ended."
+                )
+            with ledger.atomic():
+                groups.remember(ledger, group_by)
         check_images(ledger, folder.path)
         edited = write_reports(ledger, folder) if held else is_edited(ledger, folder)
         write_sheet(ledger, folder, thumbs_s=None, running=not held)
-        return Rebuilt(folder.sheet, held, report.summary(ledger, ledger.clock), edited)
+        return Rebuilt(
+            folder.sheet, held, report.summary(ledger, ledger.clock, groups.grouped(ledger)), edited
+        )
 
 
 def _open(folder: OutputFolder, *, writable: bool) -> Ledger:

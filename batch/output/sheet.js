@@ -335,7 +335,7 @@ function reject(row, yes) {
 function showRedo() {
   for (const [place, node] of cards) mark(node, shown[place]);
   byId("redo").hidden = rejected.size === 0;
-  const price = data.price === null ? "" : `, about ${usd((rejected.size * data.price) / 1e6)} to make again`;
+  const price = `, about ${usd((rejected.size * data.price) / 1e6)} to make again`;
   byId("redo-title").textContent = `${many(rejected.size, "row")} rejected${price}`;
   byId("notice").textContent = "";
   byId("keep").hidden = judged().length === 0;

@@ -33,6 +33,7 @@ from batch.core.errors import FolderError
 from batch.core.units import format_span, iso
 from batch.ledger import totals
 from batch.ledger.ledger import Ledger
+from batch.ledger.prices import job_price
 from batch.ledger.totals import folder_status
 from batch.output import report
 from batch.output.advice import advice
@@ -79,7 +80,7 @@ class _Rows:
     figures: dict[str, Any]
     made_at: str
     status: FolderStatus
-    price: int | None
+    price: int
     products: list[str] = field(default_factory=list)
     textures: list[str] = field(default_factory=list)
     images: list[list[int]] = field(default_factory=list)
@@ -129,7 +130,7 @@ def _gather(ledger: Ledger, folder: OutputFolder, thumbs: Thumbnails, check: Cal
         report.summary(ledger, ledger.clock),
         iso(ledger.clock()),
         folder_status(ledger),
-        ledger.price(),
+        job_price(ledger).micro,
     )
     for row in chain(first, every):
         check()

@@ -20,11 +20,15 @@ from batch.ledger import candidates, connection, image_index, redone, runs, tota
 from batch.ledger.input_cache import InputCache
 from batch.ledger.ledger import Ledger
 from batch.ledger.meta import Meta
+from batch.ledger.planned_groups import planned_groups
+from batch.ledger.prices import job_price
 from batch.ledger.staging import ADOPTED, OTHER_QUERY, STAGED, Plan, Stage, adopt_unchanged, compare
+from batch.manifest.columns import report_names
 from batch.manifest.manifest import open_manifest
 from batch.manifest.naming import fold_name
 from batch.output.files import PREVIOUS, ImageListing
 from batch.output.folder import OutputFolder
+from batch.output.groups import group_column
 from batch.planning.fingerprint import fingerprint, is_unchanged, remember
 from batch.planning.redo import FolderRows
 from batch.planning.validate import NO_SUCH_ID, ValidationReport, validate_rows
@@ -96,7 +100,7 @@ def make_plan(
     `merge` None means: merge when the manifest is this folder's own report or failures. Without `writable` nothing is written
     at all; with it jobs may be planned that no row wants yet. Raises ManifestError, and what `check` raises at a row.
     """
-    price = settings.price if settings.price is not None else ledger.price()
+    price = job_price(ledger, settings.price)
     listing = ImageListing(folder.image_store.list(skip=PREVIOUS), check)
     image_index.load_listing(ledger, listing.pages())
     for name in listing.partial_files if writable else ():
@@ -115,7 +119,8 @@ def make_plan(
     if not (merge or settings.redo or path.resolve().parent == folder.path.resolve()):
         known = fingerprint(path, settings.reading, check)
     whole = not settings.only and not listing.has_symlinks
-    unread = known and whole and is_unchanged(ledger, known, check)
+    by_group = settings.group_by is not None and not writable  # a preview shows what is to be sent for each
+    unread = known and whole and not by_group and is_unchanged(ledger, known, check)
     if unread and not (_newly_taken(ledger) or redone.any_made_nothing(ledger)):
         plan = compare(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
@@ -128,7 +133,7 @@ def make_plan(
 
         if settings.candidates > 1:
             plan = _with_candidates(plan, ledger, ADOPTED, settings, named=False)
-        return StagedPlan(plan, found, adopt_again)
+        return StagedPlan(_with_groups(plan, ledger, found, settings, writable=writable), found, adopt_again)
     with ledger.atomic() if writable else nullcontext():
         stage, found, merging = stage_manifest(
             path,
@@ -148,6 +153,8 @@ def make_plan(
     if settings.candidates > 1:
         rows_named = bool(settings.only) or (merging and settings.redo is None)
         plan = _with_candidates(plan, ledger, STAGED, settings, named=rows_named)
+
+    plan = _with_groups(plan, ledger, found, settings, writable=writable)
 
     def adopt(*, pay_again: bool = False) -> None:
         whole = stage.adopt(
@@ -174,6 +181,27 @@ def _with_candidates(plan: Plan, ledger: Ledger, rows: str, settings: RunSetting
         pay_again=settings.yes,
     )
     return replace(plan, candidates=more, to_send=plan.to_send + more)
+
+
+def _with_groups(
+    plan: Plan, ledger: Ledger, found: ValidationReport, settings: RunSettings, *, writable: bool
+) -> Plan:
+    """Return the plan, in a preview counted by --group-by; raises UsageError where no column has that heading."""
+    if settings.group_by is None:
+        return plan
+    column = group_column(settings.group_by, found.columns)
+    if writable:
+        return plan
+    return replace(
+        plan,
+        groups=planned_groups(
+            ledger,
+            column,
+            settings.candidates,
+            retry_failed=settings.retry_failed,
+            pay_again=settings.yes,
+        ),
+    )
 
 
 def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) -> None:
@@ -260,6 +288,9 @@ def stage_manifest(
     ignore_url_query = settings.reading.ignore_url_query or (
         merging and ledger.meta(Meta.IGNORE_URL_QUERY) == "1"
     )
+    grouped = None
+    if settings.group_by is not None:
+        grouped = group_column(settings.group_by, report_names(manifest.columns).values())
     stage = Stage(
         ledger,
         ignore_url_query=ignore_url_query,
@@ -268,6 +299,7 @@ def stage_manifest(
         retry_failed=settings.retry_failed,
         pay_again=settings.yes,
         same_template=(settings.reading.name or DEFAULT_NAME) == (ledger.meta(Meta.NAME) or DEFAULT_NAME),
+        group_by=None if writable else grouped,
     )
     name = (ledger.meta(Meta.NAME) if merging else None) or DEFAULT_NAME
     seen = InputCache(ledger) if writable else None

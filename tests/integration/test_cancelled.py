@@ -205,8 +205,10 @@ async def test_an_error_comes_out_as_itself(api, pairs, manifest, out):
     """In no group, whichever step it is from."""
     with pytest.raises(ManifestError, match="prompt"):
         await arun(pairs([rows(1)[0] | {"prompt": ""}], "bad.csv"), RunSettings(out), service_of(api))
-    with pytest.raises(UsageError, match="--price"):
-        await arun(manifest, RunSettings(out, max_cost=1_000_000), service_of(api))
+    with pytest.raises(UsageError, match="Nothing was sent"):
+        await arun(
+            manifest, RunSettings(out), service_of(api), listener=RunHooks(confirm_price=lambda _: False)
+        )
     with OutputFolder(out).hold(), pytest.raises(FolderLocked):
         await arun(manifest, RunSettings(out), service_of(api))
     assert (await arun(manifest, RunSettings(out), service_of(api))).exit_code == 0

@@ -29,7 +29,7 @@ def test_each_row_gets_so_many_seeds_and_its_own_image_is_the_first(hosted, comm
     code, told, errors = command("run", pairs(2), "--out", out, "--candidates", 3, "--yes")
     assert code == 0, errors
     assert (submits(hosted), support.accepted_twice(hosted.stats())) == (6, [])
-    assert "2 saved, 0 failed, 4 candidates made; $0.18 spent" in told
+    assert "2 saved, 0 failed, 4 candidates made; $0.18 this run, $0.18 in all; " in told
     first, *others = seeds_of(hosted, "oak 1")
     assert (first, len({first, *others})) == (1, 3)
     assert {row["id"]: int(row["seed"]) for row in report(out)} == {"row-0": 0, "row-1": 1}
@@ -57,7 +57,7 @@ def test_the_yes_of_a_job_file_does_not_pay_for_further_images(hosted, command, 
     job.write_text(json.dumps({"manifest": str(manifest), "out": str(out), "yes": True, "candidates": 2}))
     code, _, told = command("run", job)
     assert (code, submits(hosted)) == (2, 0)
-    assert "--candidates: 4 further images cost money, at an unknown price. Add --yes" in told
+    assert "--candidates: 4 further images cost money, for about $0.12. Add --yes" in told
     assert command("run", job, "--yes")[0] == 0
     assert submits(hosted) == 8
 

@@ -853,7 +853,7 @@ def test_decisions_are_in_the_ledger_although_the_disk_is_full(done, command, mo
 def test_the_cost_of_an_accepted_image_is_said_wherever_money_is(judged, command, manifest, out, tmp_path):
     metrics = tmp_path / "texbatch.prom"
     _, told, _ = command("run", manifest, "--out", out, "--metrics-file", metrics)
-    assert "$0.12 spent, $0.12 an accepted image, " in told
+    assert "$0.00 this run ($0.12 in all, $0.12 an accepted image)" in told
     lines = metrics.read_text(encoding="utf-8")
     assert f'texbatch_rows_decided{{folder="{out}",decision="rejected"}} 1' in lines
     assert f'texbatch_cost_per_accepted_usd{{folder="{out}",simulated="false"}} 0.12' in lines

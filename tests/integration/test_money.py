@@ -13,7 +13,7 @@ import pytest
 import support
 from support import go, rows, statuses, summary, write_csv
 
-from batch import RunHooks, UsageError
+from batch import RunHooks
 from batch.core.config import Backoff, RunSettings
 from batch.server import LocalApi, placeholder_image
 
@@ -111,7 +111,7 @@ def test_a_job_that_was_free_does_not_open_the_purse(pairs, out):
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("known", [True, False], ids=["with an estimate", "sent at an unknown price"])
+@pytest.mark.parametrize("known", [True, False], ids=["price given", "list price"])
 def test_what_was_in_flight_before_counts_once(pairs, out, known):
     """Three jobs of the first run are billed in the second; two new ones fit beside them under 5 x $0.03."""
     with LocalApi(**INSTANT) as api:
@@ -179,14 +179,14 @@ def test_a_price_that_rises_is_set_aside_from_the_first_bill_on(pairs, out):
         assert end.summary["spent_usd"] == billed(api) / 1e6
 
 
-@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_a_cap_without_a_known_price_is_refused_before_anything_is_sent(hosted, command, pairs, out, more):
-    code, told, warned = command("run", pairs(3), "--out", out, "--max-cost", "1", *more)
-    if more:  # a preview sends nothing anyway, and says that no price is known
-        assert (code, "give it with --price" in told) == (0, True)
-    else:
-        assert (code, "--price" in warned) == (2, True)
-    assert set(hosted.stats(jobs=False)["calls"].values()) == {0}
+def test_a_cap_needs_no_price(hosted, command, pairs, out):
+    """The list price bounds the first jobs of a folder, and what is paid for them the others."""
+    told = command("plan", pairs(3), "--out", out)[1]
+    assert "3 jobs to send, for about $0.09, $0.03 each (the list price of November 2026)" in told
+    assert command("run", pairs(3), "--out", out, "--max-cost", "0.06", "--concurrency", 1)[0] == 8
+    assert accepted(hosted) == 2
+    told = command("plan", pairs(3), "--out", out, "--price", "5")[1]
+    assert "1 job to send, for about $0.03, $0.03 each (as paid last)" in told
 
 
 def test_a_folder_that_has_paid_once_knows_the_price(api, pairs, out):
@@ -332,7 +332,7 @@ def test_money_is_shown_in_plan_summary_status_and_last_line(hosted, command, pa
     only = ",".join(f"row-{n}" for n in range(5))
     code, told, _ = command("run", manifest, "--out", out, "--only", only, "--price", "0.03")
     assert code == 4
-    assert "$0.12 spent, $0.03 at risk" in told
+    assert "$0.12 this run, $0.12 in all, $0.03 at risk" in told
     hosted.faults([NO_HISTORY])
     planned = command("plan", manifest, "--out", out)[1]
     lines = {
@@ -344,8 +344,12 @@ def test_money_is_shown_in_plan_summary_status_and_last_line(hosted, command, pa
     assert "5 jobs to send, for about $0.15" in planned
 
     code, told, _ = command("run", manifest, "--out", out)
-    assert (code, "$0.27 spent, $0.12 saved by not sending again, $0.03 at risk" in told) == (4, True)
+    assert (
+        code,
+        "$0.15 this run, $0.27 in all, $0.12 saved by not sending again, $0.03 at risk" in told,
+    ) == (4, True)
     figures = summary(out)
+    assert figures["run_spent_usd"] == 0.15
     assert (figures["spent_usd"], figures["at_risk_usd"], figures["saved_by_resume_usd"], figures["simulated"]) == (
         0.27, 0.03, 0.12, False,
     )  # fmt: skip
@@ -359,7 +363,7 @@ def test_the_local_service_says_that_its_money_is_simulated(command, tmp_path, o
     line = rows(1)[0] | {"image_1": "chair.png", "image_2": "oak.png"}
     manifest = write_csv(tmp_path / "pairs.csv", [line])
     code, told, _ = command("run", manifest, "--out", out, "--local")
-    assert (code, "$0.03 spent (simulated)" in told) == (0, True)
+    assert (code, "$0.03 this run, $0.03 in all (simulated)" in told) == (0, True)
     assert summary(out)["simulated"] is True
     assert '"simulated": true' in command("status", out, "--json")[1]
     write_csv(manifest, [line, line | {"id": "b", "seed": 99}])
@@ -372,6 +376,11 @@ def test_an_amount_that_is_none_is_bad_usage(command, pairs, out, text):
     assert (code, "is not a valid amount" in warned) == (2, True)
 
 
-def test_without_a_terminal_a_cap_refusal_is_a_usage_error_for_scripts_too(api, pairs, out):
-    with pytest.raises(UsageError, match="does not know the price of a job yet"):
-        go(api, pairs(1), out, max_cost=PRICE)
+def test_the_list_price_refuses_no_account_that_pays_otherwise(pairs, out):
+    """An account without a balance may pay by invoice: the service decides, unless somebody said what a job costs."""
+    with LocalApi(**INSTANT, balance_usd=0.02, price_usd=0.01) as api:
+        end, warned = warnings_of(api, pairs(2), out)
+        assert (end.exit_code, accepted(api)) == (0, 2)
+        assert warned == [
+            "The account has $0.02 left, one job costs $0.0300 by the list price of November 2026."
+        ]

@@ -75,8 +75,13 @@ def test_an_attempt_is_counted_where_the_ledger_counts_it(hosted, command, tmp_p
 
 def test_the_plan_and_the_end_have_the_figures(hosted, command, manifest, out):
     log = log_of(command("run", manifest, "--out", out, "--log-format", "json", "--price", "0.03")[2])
-    assert [line["event"] for line in log] == ["run.planned", "run.ended"]  # all went well: no step of a job
+    assert [line["event"] for line in log] == [
+        "run.planned",
+        "run.price",
+        "run.ended",
+    ]  # all went well: no step of a job
     assert (log[0]["rows"], log[0]["to_send"], log[0]["cost_usd"]) == (6, 6, 0.18)
+    assert (log[1]["price_usd"], log[1]["price_source"], log[1]["cost_usd"]) == (0.03, "as given", 0.18)
     ended = {name: value for name, value in support.summary(out).items() if value is not None}
     assert ended.items() <= log[-1].items()
 
@@ -109,7 +114,7 @@ def test_progress_and_warnings_are_events_too(hosted, command, manifest, out, mo
     [
         pytest.param(["--concurrency", "no"], ["command.refused"], 2, id="usage after the option"),
         pytest.param(["--only", "row-77"], ["manifest.problem", "command.refused"], 2, id="manifest"),
-        pytest.param(["--max-cost", "1"], ["command.refused"], 2, id="settings"),
+        pytest.param(["--job-timeout", "0s"], ["command.refused"], 2, id="settings"),
     ],
 )
 def test_a_refusal_is_told_in_the_same_format(hosted, command, manifest, out, args, events, code):

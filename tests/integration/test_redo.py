@@ -87,7 +87,7 @@ def test_who_says_no_is_not_told_how_to_say_yes(hosted, command, pairs, out, mon
     asked = []
     monkeypatch.setattr(console, "has_terminal", lambda: True)
     monkeypatch.setattr(console.click, "confirm", lambda text, **_: asked.append(text))
-    assert command("run", pairs(2), "--out", out)[0] == 0
+    assert command("run", pairs(2), "--out", out, "--yes")[0] == 0
     code, _, told = command("retry", out, "--only", "row-1", *words)
     assert (code, asked, submits(hosted)) == (2, [question], 2)
     assert ("Nothing was sent." in told, "--yes" in told) == (True, False)

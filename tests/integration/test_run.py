@@ -514,7 +514,7 @@ def test_a_job_that_outlasts_the_timeout_is_finished_by_the_next_run(api, pairs,
     first = go(api, manifest, out, job_timeout_s=0.1)
     assert (first.exit_code, statuses(out)) == (7, {"pending": 3})
     assert all(row["request_id"] for row in report(out))
-    assert first.summary["at_risk_usd"] is None  # this folder knows no price yet
+    assert first.summary["at_risk_usd"] == 0.09  # by the list price
     assert go(api, manifest, out).exit_code == 0
     assert submits(api) == 3
     support.assert_pictures_belong(out, api.stats())

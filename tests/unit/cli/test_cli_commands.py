@@ -55,7 +55,7 @@ def test_plan_tells_what_would_be_sent_and_changes_nothing(hosted, command, pair
     out = tmp_path / "out"
     code, told, _ = command("plan", pairs)
     assert code == 0
-    assert {"3 rows:", "new 3 to pay"} <= squeezed(told)
+    assert {"3 rows:", "new 3 $ 0.09 to pay"} <= squeezed(told)
     assert not out.exists()
     assert command("run", pairs, "--out", out)[0] == 0
     before = stamps(out)
@@ -69,7 +69,7 @@ def test_plan_tells_what_would_be_sent_and_changes_nothing(hosted, command, pair
     assert lines["changed"].startswith("changed 1 ")
     assert "0.03 to pay again" in lines["changed"]
     assert lines["done"].startswith("done 2 ")
-    assert lines["3"] == "3 jobs to send, for about $0.09"
+    assert lines["3"] == "3 jobs to send, for about $0.09, $0.03 each (as paid last)"
     assert "row-0" in told + why
     assert stamps(out) == before
     assert hosted.stats(jobs=False)["calls"]["submit"] == 3
@@ -99,7 +99,7 @@ def test_status_tells_people_and_machines(hosted, command, pairs, tmp_path):
     code, told, _ = command("status", out, "--json")
     assert (code, json.loads(told)) == (0, support.summary(out))
     assert list(json.loads(told)) == [
-        "rows", "saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
+        "rows", "saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "run_spent_usd", "at_risk_usd",
         "saved_by_resume_usd", "simulated", "started_at", "ended_at", "seconds", "rows_per_minute", "status_calls",
         "http_429", "exit_code", "top_errors", "moved", "changed", "accepted", "rejected",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_run_says_how_it_ended_and_what_to_do(hosted, command, pairs, tmp_path
     hosted.settings(blocked_words=["oak 1"])
     code, told, why = command("run", pairs, "--out", out)
     assert code == 1
-    assert told.startswith("2 saved, 1 failed; $0.06 spent")
+    assert told.startswith("2 saved, 1 failed; $0.06 this run, $0.06 in all; ")
     assert f"texbatch retry {out}" in why
     assert "blocked" in why
 

@@ -8,6 +8,8 @@ from batch.cli.commands import texbatch
 from batch.core.config import JOB_TIMEOUT_S, RETRIES, Rate
 from batch.core.parameters import BY_NAME
 from batch.execution.runner import RunResult
+from batch.ledger.prices import LISTED
+from batch.ledger.staging import Plan
 
 SETTINGS = {
     "--retry-failed": (None, "retry_failed", True),
@@ -24,6 +26,7 @@ SETTINGS = {
     "--candidates": ("4", "candidates", 4),
     "--settle": ("0s", "settle_s", 0.0),
     "--grace": ("2m", "grace_s", 120.0),
+    "--group-by": ("sku", "group_by", "sku"),
     "--only": ("row-1, row-0", "only", ("row-1", "row-0")),
 }
 READING = {
@@ -60,10 +63,11 @@ class Caught:
     def __call__(self, manifest, settings, service=None, **_):
         self.manifest, self.settings, self.service = manifest, settings, service
         figures = dict.fromkeys(
-            ("saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "at_risk_usd",
+            ("saved", "failed", "expired", "unknown", "pending", "abandoned", "spent_usd", "run_spent_usd", "at_risk_usd",
              "saved_by_resume_usd", "simulated"), 0,
         )  # fmt: skip
-        return RunResult(0, figures | {"top_errors": []}, plan=None)
+        nothing = Plan(0, 0, (), 0, 0, 0, 0, 0, LISTED.micro, LISTED.source)
+        return RunResult(0, figures | {"top_errors": []}, plan=nothing)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from batch.execution.reconcile import Reconciler
 from batch.execution.submit import Submitter
 from batch.execution.transitions import Budget, Recorder
 from batch.execution.upload import Uploader
+from batch.ledger.prices import PriceSource
 from batch.output.files import LocalImageStore
 from batch.output.other_formats import OtherFormats
 from batch.output.previous import PreviousVersions
@@ -242,7 +243,9 @@ def run(
         pipeline = JobPipeline(recorder, client, submitter, fetcher, context.stop, job_timeout_s)
         reconciler = Reconciler(recorder, client, context.stop, context.warn, settle_s, retries, now())
         begun = now()
-        work = Workload(store.open_jobs(), store.open_jobs(), store.outstanding().unknown, budget, 0)
+        work = Workload(
+            store.open_jobs(), store.open_jobs(), store.outstanding().unknown, budget, PriceSource.GIVEN, 0
+        )
         with anyio.move_on_after(stop_after_s) as cut:
             await Dispatcher(context, pipeline, reconciler, Observations()).process(work)
         ended = Ended(context.stop.reason, context.stats.unsettled, warnings, now() - begun, budget.committed)

@@ -99,11 +99,11 @@ def test_a_local_picture_made_again_gives_nothing_back_that_this_run_did_not_set
     assert budget.committed == 0
 
 
-def test_without_a_cap_everything_may_be_spent_at_a_price_nobody_knows():
-    budget = Budget(None, None)
-    assert [budget.reserve() for _ in range(1000)] == [None] * 1000
-    budget.on_transition(Event.COMPLETE, None, 20_000)
-    assert (budget.committed, budget.reserve()) == (20_000, 20_000)
+def test_without_a_cap_everything_may_be_spent_and_a_higher_bill_is_set_aside_from_then_on():
+    budget = Budget(None, 10_000)
+    assert [budget.reserve() for _ in range(1000)] == [10_000] * 1000
+    budget.on_transition(Event.COMPLETE, 10_000, 20_000)
+    assert (budget.committed, budget.reserve()) == (1000 * 10_000 + 10_000, 20_000)
 
 
 def test_the_refusal_says_what_is_spent_what_is_asked_and_what_to_do():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from batch.core.models import payload_key
+from batch.ledger.prices import LISTED
 from batch.ledger.redone import any_made_nothing
 from batch.ledger.staging import STAGED, Stage, compare
 from batch.ledger.states import State
@@ -47,7 +48,7 @@ def test_a_merge_leaves_what_the_manifest_asks_for_and_a_run_leaves_the_work(boo
             row["manifest_seed"],
         ) == (asked, 2, 1, 1)
         stage = book.stage([payload("a", seed=1)])
-        plan = compare(book.ledger, STAGED, retry_failed=False, price=7)
+        plan = compare(book.ledger, STAGED, retry_failed=False, price=LISTED)
         assert (plan.kept, plan.changed, plan.new, plan.to_send) == (("a",), (), 1, 1)  # it was not sent yet
         with book.ledger.atomic():
             stage.adopt((), merge=False, retry_failed=False)

@@ -7,6 +7,7 @@ from stores import Sqlite, payload, queued, save
 
 from batch.ledger import candidates, choices, runs, totals
 from batch.ledger.mark import Loss
+from batch.ledger.prices import LISTED
 from batch.ledger.staging import ADOPTED, STAGED, Stage, compare
 from batch.ledger.states import Event, State
 from batch.ledger.store import Part, Position
@@ -79,7 +80,7 @@ def test_a_ledger_that_is_only_read_counts_the_same(book, tmp_path):
 def test_the_manifest_of_last_time_counts_like_one_that_was_read(book):
     book.adopt(payload("a"), payload("b", prompt="2"), number=2)
     assert candidates.plan(book.ledger, ADOPTED, 4, named=False) == 6
-    assert compare(book.ledger, ADOPTED, retry_failed=False, price=30_000).candidates == 0
+    assert compare(book.ledger, ADOPTED, retry_failed=False, price=LISTED).candidates == 0
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED, State.UNKNOWN, State.ABANDONED])

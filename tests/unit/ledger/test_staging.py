@@ -8,6 +8,7 @@ import pytest
 from batch.execution.dispatcher import JobQueue
 from batch.ledger import image_index, totals
 from batch.ledger.ledger import Ledger
+from batch.ledger.prices import LISTED, JobPrice, PriceSource
 from batch.ledger.staging import STAGED, Stage, compare
 from batch.ledger.states import Event, State
 
@@ -16,7 +17,7 @@ def clashes(book, *payloads):
     return [(problem.row, problem.reason) for problem in book.stage(payloads).problems("m.csv")]
 
 
-def plan(book, *payloads, retry_failed=False, price=None):
+def plan(book, *payloads, retry_failed=False, price=LISTED):
     book.stage(payloads)
     return compare(book.ledger, STAGED, retry_failed=retry_failed, price=price)
 
@@ -62,7 +63,7 @@ def test_output_names_that_one_file_system_takes_for_one_clash(book, payload, fi
 def test_only_the_asked_ids_are_selected_and_misspelt_ones_are_named(book, payload):
     stage = book.stage([payload("a"), payload("b")])
     assert stage.select(["b", "c"]) == ["c"]
-    assert compare(book.ledger, STAGED, retry_failed=False, price=None).rows == 1
+    assert compare(book.ledger, STAGED, retry_failed=False, price=LISTED).rows == 1
 
 
 def test_strangers_are_rows_that_the_manifest_does_not_have(book, payload):
@@ -113,20 +114,21 @@ def test_a_row_retried_with_its_drawn_seed_is_still_the_row_that_asked_for_any(b
 
 
 def test_a_first_plan_is_all_new(book, payload):
-    found = plan(book, payload("a"), payload("b", prompt="2"), price=30_000)
+    found = plan(book, payload("a"), payload("b", prompt="2"), price=LISTED)
     assert (found.rows, found.new, found.to_send, found.changed) == (2, 2, 2, ())
     assert found.cost == 60_000  # 2 jobs at 30,000
 
 
 def test_two_ids_with_one_payload_are_sent_and_paid_once(book, payload):
-    found = plan(book, payload("a"), payload("b"), price=30_000)
+    found = plan(book, payload("a"), payload("b"), price=LISTED)
     assert (found.new, found.to_send, found.cost) == (2, 1, 30_000)
     book.adopt(payload("a"), payload("b"))
     assert book.job("a") == book.job("b")
 
 
-def test_an_unknown_price_makes_no_cost(book, payload):
-    assert plan(book, payload("a")).cost is None
+def test_a_plan_says_where_its_price_is_known_from(book, payload):
+    found = plan(book, payload("a"), payload("b", prompt="2"), price=JobPrice(40_000, PriceSource.GIVEN))
+    assert (found.price, found.price_source, found.cost) == (40_000, "as given", 80_000)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_retry_sends_what_was_not_paid_and_with_a_yes_what_was(book, payload, 
     book.adopt(payload("a"))
     book.bring("a", state)
     book.stage([payload("a")])
-    found = compare(book.ledger, STAGED, retry_failed=True, price=None, pay_again=yes)
+    found = compare(book.ledger, STAGED, retry_failed=True, price=LISTED, pay_again=yes)
     assert (found.to_send, found.again_jobs) == (sent + paid * yes, paid)
     book.adopt(payload("a"), retry_failed=True, pay_again=yes)
     assert ("planned" if found.to_send else str(state)) == book.states()["a"]
@@ -207,7 +209,7 @@ def test_comparing_changes_nothing(book, payload):
     book.adopt(payload("a"))
     book.stage([payload("a", prompt="2"), payload("b")])
     before = list(book.ledger.connection.iterdump())
-    compare(book.ledger, STAGED, retry_failed=True, price=None)
+    compare(book.ledger, STAGED, retry_failed=True, price=LISTED)
     assert before == list(book.ledger.connection.iterdump())
 
 
@@ -232,8 +234,8 @@ def test_a_ledger_that_is_only_read_is_compared_with_just_as_well(book, payload,
     with Ledger.read(tmp_path / "ledger.sqlite") as reading:
         stage = Stage(reading, writable=False)
         stage.fill(asked, str)
-        assert compare(reading, STAGED, retry_failed=True, price=7) == plan(
-            book, *asked, retry_failed=True, price=7
+        assert compare(reading, STAGED, retry_failed=True, price=LISTED) == plan(
+            book, *asked, retry_failed=True, price=LISTED
         )
 
 
@@ -322,4 +324,4 @@ def test_before_a_job_completed_no_picture_can_be_ours(book, payload, state):
 def test_a_second_stage_replaces_the_first(book, payload):
     book.stage([payload("a")])
     book.stage(itertools.islice((payload(f"r{n}") for n in range(5)), 3))
-    assert compare(book.ledger, STAGED, retry_failed=False, price=None).rows == 3
+    assert compare(book.ledger, STAGED, retry_failed=False, price=LISTED).rows == 3

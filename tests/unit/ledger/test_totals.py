@@ -1,5 +1,6 @@
 """What the report and the summary read: rows, counts, money."""
 
+from batch.core.config import LIST_PRICE
 from batch.ledger import totals
 from batch.ledger.states import AT_RISK, Event, State
 from batch.ledger.store import RECENT
@@ -88,11 +89,25 @@ def test_at_risk_is_what_has_no_picture_and_may_be_paid(book, payload):
     assert totals.folder_totals(book.ledger).at_risk == 120_000
 
 
-def test_without_a_price_the_risk_is_not_known_and_without_risk_it_is_nothing(book, payload):
-    book.adopt(payload("a"))
+def test_without_a_bill_the_risk_is_what_was_set_aside_or_the_list_price_and_without_risk_it_is_nothing(
+    book, payload
+):
+    book.adopt(payload("a"), payload("b", prompt="2"))
     assert totals.folder_totals(book.ledger).at_risk == 0
-    book.bring("a", State.SENDING)
-    assert totals.folder_totals(book.ledger).at_risk is None
+    book.bring("a", State.SENDING, estimate=None)
+    book.bring("b", State.SENDING, estimate=50_000)
+    assert totals.folder_totals(book.ledger).at_risk == LIST_PRICE + 50_000
+
+
+def test_what_the_last_run_spent_is_told_apart(book, payload):
+    book.adopt(payload("a"), payload("b", prompt="2"))
+    assert totals.folder_totals(book.ledger).run_spent == 0
+    begun(book)
+    book.bring("a", State.COMPLETED, cost=30_000)
+    begun(book)
+    book.bring("b", State.COMPLETED, cost=20_000)
+    total = totals.folder_totals(book.ledger)
+    assert (total.run_spent, total.spent) == (20_000, 50_000)
 
 
 def test_what_a_resume_saves_is_each_selected_job_once(book, payload):

@@ -263,7 +263,7 @@ def test_money_is_written_as_people_write_it(book, payload, folder, made):
     book.adopt(payload("a"), payload("b", prompt="2"))
     book.bring("b", State.UNKNOWN, estimate=None)
     made()
-    assert "<dt>At risk</dt><dd>unknown</dd>" in folder.sheet.read_text(encoding="utf-8")
+    assert "<dt>At risk</dt><dd>$0.03</dd>" in folder.sheet.read_text(encoding="utf-8")
     book.bring("a", State.COMPLETED, cost=1_234_500_000)
     made()
     assert "<dt>Spent</dt><dd>$1,234.50</dd>" in folder.sheet.read_text(encoding="utf-8")

@@ -1,0 +1,159 @@
+"""The price first: what a folder's first jobs cost is told and asked for before any of them is sent, and told once."""
+
+import json
+
+import pytest
+import support
+from support import rows, submits, summary, write_csv
+
+from batch.cli import console
+
+QUESTION = "Send 3 jobs at $0.03 each (the list price of November 2026), $0.09 in all?"
+LINE = "3 rows, 3 jobs to send, $0.03 each (the list price of November 2026), $0.09 in all. "
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Let a person sit at a terminal who gives these answers; the questions are in `answers.asked`."""
+
+    class Person(list):
+        def confirm(self, text, **_):
+            self.asked.append(text)
+            return self.pop(0)
+
+    person = Person()
+    person.asked = []
+    monkeypatch.setattr(console, "has_terminal", lambda: True)
+    monkeypatch.setattr(console.click, "confirm", person.confirm)
+    return person
+
+
+def test_a_terminal_is_asked_once_a_folder_and_after_a_no_it_is_asked_again(
+    hosted, command, pairs, out, answers
+):
+    answers += [False, True]
+    code, told, why = command("run", pairs(3), "--out", out)
+    assert (code, told, submits(hosted)) == (2, "", 0)
+    assert LINE in why
+    assert "Nothing was sent." in why
+    assert command("run", pairs(3), "--out", out, "-q")[0] == 0
+    assert command("run", pairs(4), "--out", out)[0] == 0
+    assert (answers.asked, submits(hosted)) == ([QUESTION, QUESTION], 4)
+
+
+def test_without_a_terminal_the_log_has_the_price_and_what_a_run_without_a_cap_may_cost(
+    hosted, command, pairs, out
+):
+    _, told, why = command("run", pairs(3), "--out", out)
+    assert f"{LINE}Without --max-cost it may cost $0.09 at most, at that price. Takes " in why
+    assert told == f"3 saved, 0 failed; $0.09 this run, $0.09 in all; {out / 'report.csv'}\n"
+    _, told, why = command("run", pairs(3), "--out", out)
+    assert why == ""
+    assert (
+        told
+        == f"Nothing to do: 3 of 3 saved already, $0.00 this run ($0.09 in all). Open {out / 'report.html'}\n"
+    )
+    assert (
+        "1 job to send, $0.03 each (as paid last), $0.03 in all. Without --max-cost"
+        in command("run", pairs(4), "--out", out)[2]
+    )
+    assert command("run", pairs(5), "--out", out, "--max-cost", "1")[2] == ""
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        pytest.param(["--yes"], [], id="yes"),
+        pytest.param(
+            ["--candidates", "2"],
+            ["3 further images, more seeds a row. Pay for them, about $0.09?"],
+            id="candidates",
+        ),
+    ],
+)
+def test_another_yes_answers_it_too(hosted, command, pairs, out, answers, given, asked):
+    answers += [True]
+    assert command("run", pairs(3), "--out", out, *given)[0] == 0
+    assert answers.asked == asked
+    assert submits(hosted) == (6 if asked else 3)
+
+
+@pytest.mark.slow
+def test_the_yes_of_a_job_file_answers_it_and_quiet_prints_nothing(
+    hosted, command, pairs, out, tmp_path, answers
+):
+    (tmp_path / "night.yaml").write_text(
+        json.dumps({"manifest": str(pairs(3)), "out": str(out), "yes": True, "quiet": True})
+    )
+    assert command("run", tmp_path / "night.yaml") == (0, "", "")
+    assert (answers.asked, submits(hosted)) == ([], 3)
+
+
+@pytest.mark.slow
+def test_who_said_yes_is_not_asked_again_because_a_key_was_refused(
+    hosted, command, pairs, out, answers, monkeypatch
+):
+    answers += [True]
+    monkeypatch.setenv("SEGMIND_API_KEY", "wrong")
+    assert command("run", pairs(3), "--out", out)[0] == 3
+    monkeypatch.setenv("SEGMIND_API_KEY", hosted.api_key)
+    assert command("run", pairs(3), "--out", out)[0] == 0
+    assert answers.asked == [QUESTION]
+
+
+@pytest.mark.slow
+def test_the_local_service_asks_and_says_nothing_of_a_price(command, tmp_path, out, answers):
+    support.picture(tmp_path / "chair.png")
+    line = rows(1)[0] | {"image_1": "chair.png", "image_2": "chair.png"}
+    code, told, why = command("run", write_csv(tmp_path / "pairs.csv", [line]), "--out", out, "--local")
+    assert (code, answers.asked, "list price" in why) == (0, [], False)
+    assert told.startswith("1 saved, 0 failed; $0.03 this run, $0.03 in all (simulated); ")
+
+
+# -- by a column ------------------------------------------------------------------------------------------------------
+
+
+def branded(pairs):
+    """Return a manifest with six rows of three brands, one of them blank."""
+    brands = ["Oak & Co", "Oak & Co", 'O"K.', "Oak & Co", 'O"K.', ""]
+    return pairs([line | {"Marken-Name": brand} for line, brand in zip(rows(6), brands, strict=True)])
+
+
+def values(groups):
+    return {each.pop("value"): each for each in groups["values"]}
+
+
+def test_images_and_cost_are_told_by_brand_in_plan_status_and_summary(hosted, command, pairs, out):
+    manifest = branded(pairs)
+    hosted.settings(blocked_words=["oak 2"])
+    told = [
+        " ".join(line.split())
+        for line in command("plan", manifest, "--group-by", "marken name")[1].splitlines()
+    ]
+    assert told[told.index("by Marken-Name rows to send cost") :][1:4] == [
+        "Oak & Co 3 3 $ 0.09", 'O"K. 2 2 $ 0.06', "(empty) 1 1 $ 0.03",
+    ]  # fmt: skip
+    assert command("run", manifest, "--out", out, "--group-by", "marken_name")[0] == 1
+    groups = summary(out)["groups"]
+    assert groups["column"] == "Marken-Name"
+    assert values(groups) == {
+        "Oak & Co": {"rows": 3, "saved": 3, "failed": 0, "spent_usd": 0.09},
+        'O"K.': {"rows": 2, "saved": 1, "failed": 1, "spent_usd": 0.03},
+        "": {"rows": 1, "saved": 1, "failed": 0, "spent_usd": 0.03},
+    }
+    assert command("mark", out, "--accept", "row-0")[0] == 0
+    assert "groups" in summary(out)  # it is remembered
+    told = command("status", out, "--group-by", "Prompt")[1]
+    assert [" ".join(line.split()) for line in told.splitlines()].count("oak 1 1 1 0 $ 0.03") == 1
+    assert command("report", out, "--group-by", "image_format")[0] == 0
+    assert summary(out)["groups"]["values"] == [
+        {"value": "webp", "rows": 6, "saved": 5, "failed": 1, "spent_usd": 0.15}
+    ]
+
+
+@pytest.mark.parametrize("words", [("plan",), ("run", "--out", "out")])
+def test_a_column_that_is_not_there_is_named_with_those_that_are(hosted, command, pairs, words):
+    code, told, why = command(words[0], branded(pairs), *words[1:], "--group-by", "season")
+    assert (code, told, submits(hosted)) == (2, "", 0)
+    assert "--group-by season: no column has that heading. There are: Marken-Name, prompt, image_1" in why

@@ -193,8 +193,8 @@ def doctor(ctx: click.Context, /, manifest: Path | None, **_: Any) -> None:
     """Check what a run needs: key, hosts, clock, disk, versions, proxies, balance. Submits nothing.
 
     For an output folder it shows which account the folder belongs to and what the present key would mean for it. Give a
-    job file to check everything that it names, its manifest included, as its schedule will find it. Exit code 0, or 3
-    when something would stop a run.
+    job file to check everything that it names, as its schedule will find it: its manifest too is compared with the folder,
+    and what the next run would send and cost is shown. Exit code 0, or 3 when something would stop a run.
     """
     from batch.cli.environment import read_service  # noqa: PLC0415  start-up time
     from batch.maintenance.doctor import exit_code, run_checks  # noqa: PLC0415
@@ -206,7 +206,7 @@ def doctor(ctx: click.Context, /, manifest: Path | None, **_: Any) -> None:
         beside = manifest.parent if manifest else Path()
         service = read_service(beside, values["api_key_file"], parsed.log.mask)
     results = run_checks(
-        values["out"] or Path(), service, parsed.manifest if manifest else None, parsed.reading
+        values["out"] or Path(), service, parsed.manifest if manifest else None, parsed.preview()
     )
     for result in results:
         click.echo(visible(parsed.log.masked(str(result))))

@@ -5,7 +5,6 @@ Each parses its options, calls the package, reports the outcome and sets the exi
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -204,42 +203,20 @@ def plan(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
 
     Sends nothing and changes nothing.
     """
-    from batch.core.config import RunSettings  # noqa: PLC0415  start-up time
-
     parsed = parse_options(ctx, manifest)
-    values = parsed.values
-    settings = RunSettings(
-        values["out"] or Path(os.devnull),  # not a folder: every row is new
-        parsed.reading,
-        only=values["only"] or (),
-        retry_failed=values["retry_failed"],
-        price=values["price"],
-        candidates=values["candidates"] or 1,
-        rate=values["rate"],
-        concurrency=values.get("concurrency") or None,
-        group_by=values["group_by"],
-    )
-    _preview(parsed, settings, merge=None)
+    _preview(parsed, parsed.preview(), merge=None)
 
 
 def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None) -> None:
-    from batch.ledger.ledger import Ledger  # noqa: PLC0415  start-up time
-    from batch.manifest.manifest import check_reading  # noqa: PLC0415
-    from batch.output.folder import OutputFolder  # noqa: PLC0415
-    from batch.pacing.observations import Observations  # noqa: PLC0415
-    from batch.planning.planner import preview  # noqa: PLC0415
+    from batch.manifest.manifest import check_reading  # noqa: PLC0415  start-up time
+    from batch.planning.planner import learned, preview  # noqa: PLC0415
 
     check_reading(parsed.manifest, parsed.reading)
     planned, found, simulated = preview(parsed.manifest, settings, merge=merge)
     problems(found.warnings)
     console.plan(planned, simulated=simulated, retry_failed=settings.retry_failed)
-    if not simulated:
-        path, learned = OutputFolder(settings.out).ledger, None
-        if path.is_file():
-            with Ledger.read(path) as ledger:
-                learned = ledger.observations()
-        observations = Observations.from_json(learned)
-        console.time_it_takes(planned.to_send, settings, observations, time.time())
+    if planned.to_send and not simulated:
+        click.echo(learned(Path(settings.out)).takes(planned.to_send, settings, time.time()))
 
 
 @texbatch.command(

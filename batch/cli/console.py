@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from batch.cli.log import info, problems, to_json
-from batch.core.config import Rate
 from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT, UsageError
 from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
-from batch.core.units import MICRO, counted, format_price, format_span, format_usd, iso, named, named_row
+from batch.core.units import MICRO, counted, format_usd, iso, named, named_row
 from batch.core.visible import visible
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from batch.ledger.totals import Stray, UnknownJob
     from batch.maintenance.restore import MissingImage, Restored
     from batch.output.reports import Rebuilt
-    from batch.pacing.forecast import Forecast
-    from batch.pacing.observations import Observations
     from batch.planning.validate import ValidationReport
 
 MOST_LISTED = 20
@@ -115,7 +111,7 @@ def _forecast(progress: Progress) -> str:
     """Return how long the run takes in all while too few jobs have finished to estimate it from them; else ""."""
     if progress.ended >= ENOUGH_ENDED or progress.expected is None:
         return ""
-    return f"{time_range(progress.expected)} in all"
+    return f"{progress.expected} in all"
 
 
 def _counts(progress: Progress) -> str:
@@ -125,12 +121,6 @@ def _counts(progress: Progress) -> str:
     saved = f", saved {format_usd(progress.resumed)}" if progress.resumed else ""
     accepted = f", {per_accepted(progress.usd_per_accepted)}" if progress.accepted else ""
     return f"{progress.failed} failed{unknown}, {progress.in_flight} in flight, spent {spent}{accepted}{risk}{saved}"
-
-
-def time_range(expected: Forecast) -> str:
-    """Return a range of time, like 1 min 50 s … 4 min 0 s."""
-    low, high = format_span(expected.low_s), format_span(expected.high_s)
-    return f"{low} … {high}" if expected.low_s else f"up to {high}"
 
 
 def money(micro_dollars: int, *, simulated: bool) -> str:
@@ -189,7 +179,7 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
         ("failed before", plan.failed, plan.cost_of("failed"), failed),
     ):  # fmt: skip
         click.echo(f"  {name:<14}{rows:>9}  ${cost / MICRO:>10.2f}  {meaning}")
-    total = f"for about {money(plan.cost, simulated=simulated)}, {each(plan)}"
+    total = f"for about {money(plan.cost, simulated=simulated)}, {plan.each}"
     click.echo(f"{counted(plan.to_send, 'job')} to send, {total}")
     if plan.groups is not None:
         planned_groups(plan.groups, plan.price)
@@ -237,27 +227,6 @@ def _table(
 
 def _cut(text: str) -> str:
     return text if len(text) <= MOST_OF_VALUE else f"{text[: MOST_OF_VALUE - 1]}…"
-
-
-def time_it_takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> None:
-    """Print how long a run takes at the known limit; at the published limits where none is known."""
-    if jobs:
-        click.echo(takes(jobs, settings, observations, now))
-
-
-def takes(jobs: int, settings: RunSettings, observations: Observations, now: float) -> str:
-    """Return how long jobs take at the known limit, at the published limits where none is known, as a sentence."""
-    from batch.pacing.forecast import PUBLISHED  # noqa: PLC0415  start-up time
-
-    known = observations.forecast(jobs, settings, now)
-    if known is not None:
-        return f"Takes {time_range(known)}."
-    guesses = [
-        (name, observations.forecast(jobs, replace(settings, rate=Rate(number, 60.0)), now))
-        for name, number in PUBLISHED.items()
-    ]
-    ranges = ", ".join(f"{time_range(guess)} ({name})" for name, guess in guesses if guess is not None)
-    return f"Takes {ranges}; give your account's limit with --rate."
 
 
 def unknown(jobs: Sequence[UnknownJob]) -> None:
@@ -323,9 +292,9 @@ def priced(settings: RunSettings, plan: Plan, first: bool) -> None:  # noqa: FBT
     if settings.max_cost is not None:
         limit = f"--max-cost limits it to {format_usd(settings.max_cost)}."
     rows, jobs = counted(plan.rows, "row"), counted(plan.to_send, "job")
-    sentences = [f"{rows}, {jobs} to send, {each(plan)}, {format_usd(plan.cost)} in all.", limit]
+    sentences = [f"{rows}, {jobs} to send, {plan.each}, {format_usd(plan.cost)} in all.", limit]
     if first:  # nothing was learned of the service yet
-        sentences.append(takes(plan.to_send, settings, Observations(), time.time()))
+        sentences.append(Observations().takes(plan.to_send, settings, time.time()))
     info(
         " ".join(sentences),
         event="run.price",
@@ -338,17 +307,12 @@ def priced(settings: RunSettings, plan: Plan, first: bool) -> None:  # noqa: FBT
     )
 
 
-def each(plan: Plan) -> str:
-    """Return the price of one job, and where it is known from."""
-    return f"{format_price(plan.price)} each ({plan.price_source})"
-
-
 def confirm_price(plan: Plan) -> bool:
     """Ask on a terminal whether a folder's first jobs may be paid for; without one the answer is yes, as in any script.
 
     Raises UsageError when a person says no.
     """
-    question = f"Send {counted(plan.to_send, 'job')} at {each(plan)}, {format_usd(plan.cost)} in all?"
+    question = f"Send {counted(plan.to_send, 'job')} at {plan.each}, {format_usd(plan.cost)} in all?"
     if has_terminal() and not ask(question):
         raise UsageError("Nothing was sent.")
     return True

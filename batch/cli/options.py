@@ -329,6 +329,26 @@ class ParsedOptions:
             **{f"{name}_s": values[name] for name in ("job_timeout", "max_duration", "settle", "grace")},
         )
 
+    def preview(self) -> RunSettings:
+        """Return the settings that decide what a run would send and for how much; raises UsageError.
+
+        Where no folder is named every row is new.
+        """
+        values = self.values
+        return RunSettings(
+            values["out"] or Path(os.devnull),
+            self.reading,
+            only=values.get("only") or (),
+            concurrency=values.get("concurrency") or None,
+            rate=values.get("rate"),
+            yes_to_edits=bool(values.get("yes")),
+            retry_failed=bool(values.get("retry_failed")),
+            max_cost=values.get("max_cost"),
+            price=values.get("price"),
+            candidates=values.get("candidates") or 1,
+            group_by=values.get("group_by"),
+        )
+
 
 def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
     """Return the options of a command; those of a job file apply where command line and environment give none.

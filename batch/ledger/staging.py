@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from batch.core.links import unsigned
 from batch.core.models import CONTENT_PREFIX, Problem, key_and_json, payload_key, texts_json
 from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
+from batch.core.units import format_price
 from batch.ledger import decisions, integrity, redone, runs
 from batch.ledger.decisions import Decision
 from batch.ledger.input_cache import LOOKING
@@ -640,6 +641,11 @@ class Plan:
     accepted: frozenset[str] = frozenset()
     redo: bool = False
     groups: PlannedGroups | None = None
+
+    @property
+    def each(self) -> str:
+        """The price of one job in words, and where it is known from."""
+        return f"{format_price(self.price)} each ({self.price_source})"
 
     def cost_of(self, kind: str) -> int:
         """Return the micro-dollars that the jobs of one kind of row cost."""

@@ -10,6 +10,7 @@ import fcntl
 import platform
 import shutil
 import tempfile
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,15 +24,17 @@ import anyio
 from batch.client.client import Client
 from batch.client.history import PATH as HISTORY_PATH
 from batch.client.responses import read_time
-from batch.core.config import LOCAL_ACCOUNT, LOCAL_SERVICE, Reading
+from batch.core.config import LOCAL_ACCOUNT, LOCAL_SERVICE, RunSettings
 from batch.core.errors import (
     EXIT_OK,
     EXIT_STOPPED,
     FolderError,
+    ManifestError,
     NoResponse,
     NotDelivered,
     RunStopped,
     ServiceError,
+    UsageError,
 )
 from batch.core.units import counted, format_usd, iso
 from batch.execution.account_check import prove
@@ -40,13 +43,15 @@ from batch.ledger import accounts, connection
 from batch.ledger.accounts import How, Standing
 from batch.ledger.ledger import Ledger
 from batch.ledger.meta import Meta
+from batch.manifest.manifest import check_reading
 from batch.output.folder import OutputFolder
-from batch.planning.validate import validate
+from batch.planning.planner import learned, preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batch.core.config import Service
+    from batch.ledger.staging import Plan
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -76,31 +81,72 @@ def exit_code(results: list[CheckResult]) -> int:
 
 
 def run_checks(
-    out: Path, service: Service | None, manifest: Path | None = None, reading: Reading | None = None
+    out: Path, service: Service | None, manifest: Path | None = None, settings: RunSettings | None = None
 ) -> list[CheckResult]:
     """Check this machine, the output folder, the manifest if there is one, and the service.
 
-    `service` None means the local one, started for the occasion.
+    `service` None means the local one, started for the occasion. `settings` are those of the run that is to come.
     """
     results = [*_versions(), *_disk(out), *_temporary()]
     if manifest is not None:
-        results.append(_manifest(manifest, reading or Reading()))
+        run = settings or RunSettings(out)
+        results += _manifest(manifest, run, local=service is None)
     return [*results, *anyio.run(_service, service), *anyio.run(_folder, out, service)]
 
 
-def _manifest(path: Path, reading: Reading) -> CheckResult:
-    """Check a manifest as `validate` does."""
-    found = validate(path, reading)
-    errors = len(found.errors) + found.dropped
-    if errors:
-        message = f"{counted(errors, 'problem')}, the first: {found.errors[0]}"
-        return CheckResult(FAIL, "manifest", message, f"All of them: texbatch validate {quote(str(path))}")
+def _manifest(path: Path, settings: RunSettings, *, local: bool) -> Iterator[CheckResult]:
+    """Compare a manifest with the folder as a run would, and report what is wrong, or what the run would do and cost."""
+    see = f"texbatch validate {quote(str(path))}"
+    try:
+        check_reading(path, settings.reading)
+        plan, found, simulated = preview(path, settings)
+    except ManifestError as exc:
+        message = f"{counted(len(exc.problems) + exc.dropped, 'problem')}, the first: {exc.problems[0]}"
+        yield CheckResult(FAIL, "manifest", message, f"All of them: {see}")
+        return
+    except (UsageError, FolderError) as exc:
+        yield CheckResult(FAIL, "manifest", f"{path}: {exc}")
+        return
     rows = f"{path}: {counted(found.rows, 'row')}"
     if found.warnings:
-        return CheckResult(
-            WARN, "manifest", f"{rows}; {found.warnings[0]}", f"See: texbatch validate {quote(str(path))}"
+        yield CheckResult(WARN, "manifest", f"{rows}; {found.warnings[0]}", f"See: {see}")
+    else:
+        yield CheckResult(OK, "manifest", f"{rows}, no problems")
+    yield _cost(plan, settings, simulated=simulated or local)
+    yield from _unanswered(plan, settings)
+
+
+def _cost(plan: Plan, settings: RunSettings, *, simulated: bool) -> CheckResult:
+    """Report what a run would send, for how much, and how long it takes."""
+    if not plan.to_send:
+        done = f"nothing to send: {plan.done} of {counted(plan.rows, 'row')} saved already"
+        return CheckResult(OK, "plan", done)
+    cost = f"{format_usd(plan.cost)}{' (simulated)' if simulated else ''}"
+    cap = "no --max-cost" if settings.max_cost is None else f"--max-cost {format_usd(settings.max_cost)}"
+    message = f"{counted(plan.to_send, 'job')} to send, for about {cost}, {plan.each}; {cap}."
+    if not simulated:
+        message += f" {learned(Path(settings.out)).takes(plan.to_send, settings, time.time())}"
+    return CheckResult(OK, "plan", message)
+
+
+def _unanswered(plan: Plan, settings: RunSettings) -> Iterator[CheckResult]:
+    """Report what a run would ask for, and does not send without a terminal."""
+    if plan.changed and not settings.pays_for_edits:
+        message = f"{counted(len(plan.changed), 'row')} changed since paid for, about {format_usd(plan.cost_of('changed'))}."
+        remedy = "Without a terminal nothing is sent and the exit code is 2, unless --yes or a job file's yes is given."
+        yield CheckResult(WARN, "changed", message, remedy)
+    if plan.candidates:
+        message = f"{counted(plan.candidates, 'further image')}, about {format_usd(plan.candidates_cost)}."
+        remedy = (
+            "Without a terminal nothing is sent and the exit code is 2, unless --yes is on the command line."
         )
-    return CheckResult(OK, "manifest", f"{rows}, no problems")
+        yield CheckResult(WARN, "further", message, remedy)
+    if plan.again:
+        message = (
+            f"{counted(len(plan.again), 'row')} would be paid for again, about {format_usd(plan.again_cost)}."
+        )
+        remedy = "Without a terminal they are left out, unless --yes is on the command line."
+        yield CheckResult(WARN, "again", message, remedy)
 
 
 async def _folder(out: Path, service: Service | None) -> list[CheckResult]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, median, stdev
 from typing import TYPE_CHECKING
 
+from batch.core.units import format_span
 from batch.pacing.limiter import CALLS_A_JOB, FILL, GUARD, MOST, TYPICAL_S, WINDOW_S
 from batch.pacing.poll_schedule import ENOUGH
 
@@ -33,6 +34,11 @@ class Forecast:
 
     low_s: float
     high_s: float
+
+    def __str__(self) -> str:
+        """Return the range as a person reads it, like 1 min 50 s … 4 min 0 s."""
+        low, high = format_span(self.low_s), format_span(self.high_s)
+        return f"{low} … {high}" if self.low_s else f"up to {high}"
 
 
 def forecast(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batch.pacing.forecast import forecast
+from batch.core.config import Rate
+from batch.pacing.forecast import PUBLISHED, forecast
 from batch.pacing.limiter import AccountLimits
 
 if TYPE_CHECKING:
@@ -66,6 +67,18 @@ class Observations:
             counts_gets=self.account_limits(now).counts_gets,
             concurrency=settings.concurrency,
         )
+
+    def takes(self, jobs: int, settings: RunSettings, now: float) -> str:
+        """Return how long jobs take as a sentence: at the known limit, at the published ones where none is known."""
+        known = self.forecast(jobs, settings, now)
+        if known is not None:
+            return f"Takes {known}."
+        guesses = [
+            (name, self.forecast(jobs, replace(settings, rate=Rate(number, 60.0)), now))
+            for name, number in PUBLISHED.items()
+        ]
+        ranges = ", ".join(f"{guess} ({name})" for name, guess in guesses if guess is not None)
+        return f"Takes {ranges}; give your account's limit with --rate."
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""

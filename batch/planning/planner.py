@@ -29,6 +29,7 @@ from batch.manifest.naming import fold_name
 from batch.output.files import PREVIOUS, ImageListing
 from batch.output.folder import OutputFolder
 from batch.output.groups import group_column
+from batch.pacing.observations import Observations
 from batch.planning.fingerprint import fingerprint, is_unchanged, remember
 from batch.planning.redo import FolderRows
 from batch.planning.validate import NO_SUCH_ID, ValidationReport, validate_rows
@@ -64,6 +65,15 @@ def preview(
     with opened as ledger:
         staged = make_plan(path, settings, ledger, folder, merge=merge, writable=False)
         return staged.plan, staged.found, ledger.is_local()
+
+
+def learned(path: Path) -> Observations:
+    """Return what the runs of an output folder learned about the service; nothing where it has no ledger."""
+    ledger_file = OutputFolder(path).ledger
+    if not ledger_file.is_file():
+        return Observations()
+    with Ledger.read(ledger_file) as ledger:
+        return Observations.from_json(ledger.observations())
 
 
 class Adopt(Protocol):

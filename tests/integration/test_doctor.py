@@ -215,6 +215,30 @@ def test_the_doctor_examines_the_manifest_of_a_job(hosted, command, tmp_path, tr
     assert "pairs.csv" in grades(told)["manifest"][1]
 
 
+def test_the_doctor_says_what_the_night_would_send_and_cost(hosted, command, pairs, out, tmp_path):
+    """As the job's own options have it, and changing nothing."""
+    assert command("run", pairs(2), "--out", out, "--yes")[0] == 0
+    lines = support.rows(4)
+    lines[0]["prompt"] = "walnut"
+    manifest = pairs(lines)
+    before = (out / "ledger.sqlite").read_bytes(), (out / "summary.json").read_bytes()
+    (tmp_path / "job.yaml").write_text(f"manifest: {manifest.name}\nout: out\nmax-cost: 5\nrate: 50/1m\n")
+    code, told, _ = command("doctor", tmp_path / "job.yaml")
+    found = grades(told)
+    assert (code, found["manifest"]) == (0, ("ok", f"{manifest}: 4 rows, no problems"))
+    said = "3 jobs to send, for about $0.09, $0.03 each (as paid last); --max-cost $5.00. Takes "
+    assert (found["plan"][0], found["plan"][1].startswith(said)) == ("ok", True)
+    assert found["changed"][0] == "warn"
+    assert "1 row changed since paid for, about $0.03. Without a terminal nothing is sent" in told
+    with (tmp_path / "job.yaml").open("a") as file:
+        file.write("yes: true\n")
+    assert "changed" not in grades(command("doctor", tmp_path / "job.yaml")[1])
+    assert ((out / "ledger.sqlite").read_bytes(), (out / "summary.json").read_bytes()) == before
+    assert support.submits(hosted) == 2
+    found = grades(command("doctor", pairs(2), "--out", out)[1])
+    assert found["plan"] == ("ok", "nothing to send: 2 of 2 rows saved already")
+
+
 def test_a_ledger_is_tried_for_real(tmp_path):
     assert doctor.connection.unsupported_reason(tmp_path) is None
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:

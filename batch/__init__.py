@@ -10,7 +10,7 @@ A row travels from top to bottom, and a package imports only packages below it i
     client/        the service's HTTP API: calls, poller, history, what an answer means
     pacing/        pure speed control: rate gate, concurrency, poll times, forecast
     ledger/        SQLite and the state machine of a paid job: on disk before it is needed; all SQL
-    manifest/      files to checked payloads: CSV, YAML, JSONL, Parquet, Excel
+    manifest/      files to checked payloads: CSV, YAML, JSONL, Parquet, Excel, OpenDocument
     server/        the local stand-in for the service: --local, `texbatch serve`, a test tool
     vision/        looking at an image: decode, colour spaces, find the object
     core/          errors, settings, data types, the model's parameters, units: shared by all

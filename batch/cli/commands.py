@@ -54,7 +54,7 @@ click.version_option(package_name="texbatch")(texbatch)
 def run(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
     """Texture every row of MANIFEST; continue an earlier run.
 
-    MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx, .xlsm or .parquet, or a job file, which names one and holds these options.
+    MANIFEST is .csv, .tsv, .yaml, .jsonl, .xlsx, .xlsm, .ods or .parquet, or a job file, which names one and holds these options.
     """
     parsed = parse_options(ctx, manifest)
     out = parsed.values["out"]

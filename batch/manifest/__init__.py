@@ -9,6 +9,7 @@ The modules, in the order a row passes them:
     readers/table_top                            where a table begins, below its titles
     readers/sheet_reader                         workbooks: which sheet, which rows, the traps of a sheet's shape
     readers/xlsx_reader · xlsx_scan · shown      .xlsx, .xlsm: what Excel shows
+    readers/ods_reader                           .ods: what the sheet shows, parsed as a stream
     readers/yaml_*                               a YAML: document, globs, combinations, rows
     readers/cells                                typed values to the text that a CSV has
     readers/own_report                           texbatch's own reports, read back

@@ -9,6 +9,7 @@ from batch.core.errors import ManifestError, UsageError
 from batch.manifest.readers.base import StreamingManifest, refuse
 from batch.manifest.readers.csv_reader import CsvManifest
 from batch.manifest.readers.jsonl_reader import JsonlManifest
+from batch.manifest.readers.ods_reader import OdsManifest
 from batch.manifest.readers.parquet_reader import ParquetManifest
 from batch.manifest.readers.xlsx_reader import XlsxManifest
 from batch.manifest.readers.yaml_document import read_source
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 READERS: dict[str, type[StreamingManifest]] = {
     suffix: reader
-    for reader in (CsvManifest, YamlManifest, JsonlManifest, XlsxManifest, ParquetManifest)
+    for reader in (CsvManifest, YamlManifest, JsonlManifest, XlsxManifest, OdsManifest, ParquetManifest)
     for suffix in reader.suffixes
 }
 """The reader of each suffix; what else differs from format to format is said by the readers' class attributes."""

@@ -4,33 +4,41 @@ Rule 1: the sheet is the one that was named; else the only visible one that has 
 Where several could be meant nothing is read, and the message lists them. Rule 2: the header is found below titles (see
 `table_top`); what is above it is not read. Rule 3: hidden rows are rows, with one warning that counts them, unless they are
 left out by name. Rule 4: row numbers are the sheet's, messages name the cell. Rule 5: merged cells are problems: only
-the first of them has the value. Rule 6: a workbook is read whole, at most MAX_ROWS rows.
+the first of them has the value. Rule 6: an image's cell that is hyperlinked means its link where its text is not a
+path. Rule 7: a workbook is read whole, at most MAX_ROWS rows.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from abc import ABC, abstractmethod
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import unquote, urlsplit
 
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
-from batch.core.parameters import PARAMETERS
-from batch.manifest.columns import header_problems
+from batch.core.parameters import BY_NAME, IMAGE_PARAMETERS, PARAMETERS
+from batch.manifest.columns import ID, header_problems
+from batch.manifest.naming import is_url
 from batch.manifest.problems import ProblemLog, did_you_mean
 from batch.manifest.readers.base import StreamingManifest, refuse
+from batch.manifest.readers.cells import as_cell, without_midnight
 from batch.manifest.readers.table_top import LOOKED_AT, KnownHeadings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from datetime import date, time, timedelta
 
 MAX_ROWS = 50_000
 MAX_TEXT = 1 << 20
 TOP_ROWS = 1000
 """Rows, the empty ones included, among which the header is looked for."""
 
+LAST_ROW = 1 << 20  # Excel's own
+MAX_CELLS = 20_000_000
 MERGED_NAMED = 20
 BLANK = " \t\r\n"
 _SHEETS_NAMED = 10
@@ -38,6 +46,16 @@ _HEADINGS_SHOWN = 8
 _LONGEST_SHOWN = 40
 _VALUELESS = Issue("the formula has no stored value.", "Save the workbook in Excel, or write the value.")
 _NEEDED = tuple(sorted(parameter.name for parameter in PARAMETERS if parameter.required))
+
+
+STORED = frozenset(
+    parameter.name for parameter in PARAMETERS if parameter.kind in {"int", "bool"} or parameter.choices
+)
+"""Parameters that are taken as stored, whatever a number's format shows."""
+
+WRITE_TEXT = "Format the column as Text, then write it again."
+_IMAGE_SUFFIX = re.compile(r"\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|heic|heif|avif|svg|pdf)$", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
 class SheetRow(NamedTuple):
@@ -65,6 +83,10 @@ class BookSheet(ABC):
         """Return whether a cell is a formula without a stored value; an empty text is a value."""
 
     @abstractmethod
+    def link(self, cell: Any) -> str | None:
+        """Return where a cell links to, as the file holds it, None where it does not; known once `rows` has begun."""
+
+    @abstractmethod
     def top(self) -> Iterator[SheetRow]:
         """Yield the rows with content among the first TOP_ROWS; nothing more is held. Raises ManifestError."""
 
@@ -87,6 +109,9 @@ class SheetManifest(StreamingManifest):
 
     is_text = False
     has_sheets = True
+    program = "Excel"
+    read_before = True
+    """Whether an earlier version read this format, and may have paid for its rows."""
 
     def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
         self._found = ProblemLog(self.path)
@@ -245,7 +270,9 @@ class SheetManifest(StreamingManifest):
                 faults.append(Problem(self._file, row.number, name, at(cell) + value.reason, value.remedy))
             else:
                 texts[name], before = value
-                if texts[name] != before:
+                if name in IMAGE_PARAMETERS and (link := sheet.link(cell)):
+                    texts[name] = self._linked(texts[name], link)
+                if texts[name] != before and self.read_before:
                     formerly[name] = before
         if faults:
             yield from faults
@@ -259,6 +286,32 @@ class SheetManifest(StreamingManifest):
             reason = f"{at(cell)}is in a column without a name."
             remedy = f"Name the column in row {self.header_line}, or empty it."
             self._found.problem(cell.row, None, reason, remedy)
+
+    def _linked(self, text: str, link: str) -> str:
+        """Return the image of a cell that links somewhere: its text where that is a URL or a path, else the link."""
+        written = text.strip()
+        if not written or is_url(written) or _IMAGE_SUFFIX.search(written) or self._is_file(written):
+            return text
+        return link_target(link) or text
+
+    def _is_file(self, written: str) -> bool:
+        try:
+            return (self.path.parent / written).is_file()
+        except (OSError, ValueError):  # too long, or with a NUL
+            return False
+
+    def _dated(self, cell: Any, name: str, value: date | time | timedelta) -> str | Issue:
+        """Return a date or time as text; a problem where it is a parameter's value, a warning where it is an id."""
+        value = without_midnight(value)
+        shown = str(as_cell(value))
+        if name in BY_NAME:
+            return Issue(f"{self.program} took what was typed for a date or time ({shown}).", WRITE_TEXT)
+        if name == ID:
+            self._once(
+                f"date {name}", cell, name, f"{self.program} holds a date or time here ({shown}).",
+                f"If something else was typed: {WRITE_TEXT}",
+            )  # fmt: skip
+        return shown
 
     def _once(self, what: str, cell: Any, name: str, reason: str, remedy: str) -> None:
         if what not in self._warned:
@@ -285,6 +338,19 @@ class SheetManifest(StreamingManifest):
 def at(cell: Any) -> str:
     """Return the name of a cell as a prefix for messages."""
     return f"(cell {cell.coordinate}) "
+
+
+def link_target(link: str) -> str | None:
+    """Return the image that a link means, a URL or a path from the manifest's folder; None for mail and the like."""
+    if is_url(link):
+        return link
+    if link.lower().startswith("file:"):
+        parts = urlsplit(link.replace("\\", "/"))
+        host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
+        return host + unquote(parts.path) or None
+    if _SCHEME.match(link):
+        return None
+    return unquote(link.partition("#")[0]).replace("\\", "/") or None
 
 
 def column_letters(column: int) -> str:

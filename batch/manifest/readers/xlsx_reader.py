@@ -20,11 +20,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem
-from batch.core.parameters import BY_NAME, PARAMETERS
-from batch.manifest.columns import ID
 from batch.manifest.readers.base import refuse
-from batch.manifest.readers.cells import as_cell, without_midnight
-from batch.manifest.readers.sheet_reader import BLANK, MAX_TEXT, TOP_ROWS, BookSheet, SheetManifest, SheetRow
+from batch.manifest.readers.cells import as_cell
+from batch.manifest.readers.sheet_reader import (
+    BLANK,
+    LAST_ROW,
+    MAX_CELLS,
+    MAX_TEXT,
+    STORED,
+    TOP_ROWS,
+    WRITE_TEXT,
+    BookSheet,
+    SheetManifest,
+    SheetRow,
+)
 from batch.manifest.readers.xlsx_scan import Scan, TooLarge, check_sizes, check_top, scan
 from batch.manifest.shown import EXCEL_DIGITS, number_shown, text_shown
 
@@ -32,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-LAST_ROW = 1 << 20  # Excel's own
-MAX_CELLS = 20_000_000
 _PADDED = re.compile(r"0{2,30}")
 _OLE = b"\xd0\xcf\x11\xe0"
 _WORKBOOK = "xl/workbook.xml"
@@ -42,13 +49,7 @@ _LONGEST_START = 4096
 _AS_CSV = "Use CSV: it is read as a stream."
 _NO_WORKBOOK = 'Save it again as "Excel Workbook (.xlsx)", or as "CSV UTF-8".'
 _AS_TYPED = frozenset(["", "General", "@"])  # formats that change nothing
-STORED = frozenset(
-    parameter.name for parameter in PARAMETERS if parameter.kind in {"int", "bool"} or parameter.choices
-)
-"""Parameters that are taken as stored, whatever a number's format shows."""
-
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-WRITE_TEXT = "Format the column as Text, then write it again."
 
 
 class XlsxSheet(BookSheet):
@@ -71,6 +72,10 @@ class XlsxSheet(BookSheet):
         if cell.value is not None or not self._scan.valueless:
             return False
         return getattr(cell, "coordinate", None) in self._scan.valueless  # a cell that is not there has none
+
+    def link(self, cell: Any) -> str | None:
+        """Return where a cell links to, by itself or by the formula HYPERLINK."""
+        return self._scan.links.get(cell.coordinate)
 
     def top(self) -> Iterator[SheetRow]:
         """Yield the rows with content among the first TOP_ROWS."""
@@ -155,15 +160,7 @@ class XlsxManifest(SheetManifest):
                 return Issue(f"is longer than {MAX_TEXT:,} characters.", "Write it shorter.")
             value = value.replace("_x000D_", "\r")  # how a workbook writes it
         elif isinstance(value, date | time | timedelta):
-            shown = as_cell(without_midnight(value))
-            if name in BY_NAME:
-                return Issue(f"Excel took what was typed for a date or time ({shown}).", WRITE_TEXT)
-            if name == ID:
-                self._once(
-                    f"date {name}", cell, name, f"Excel holds a date or time here ({shown}).",
-                    f"If something else was typed: {WRITE_TEXT}",
-                )  # fmt: skip
-            value = without_midnight(value)
+            return self._dated(cell, name, value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             value = self._number(cell, name, value)
         found = as_cell(value)

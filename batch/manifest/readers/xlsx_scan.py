@@ -1,4 +1,4 @@
-"""Facts of a worksheet that openpyxl's quick, read-only mode leaves out: merged cells, hidden rows, formulas without a value.
+"""Facts of a worksheet that openpyxl's read-only mode leaves out: merged cells, hidden rows, links, formulas without a value.
 
 It is read from the sheet's own XML, a piece at a time. Rule 1: the archive is judged by the sizes it declares before a
 byte of it is unpacked; zipfile unpacks no more than that. Rule 2: only plain facts are taken, with patterns that stay
@@ -8,6 +8,7 @@ texts whole, so each of them has a limit.
 
 from __future__ import annotations
 
+import html
 import re
 import zipfile
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 MAX_UNPACKED = 256 << 20
@@ -24,6 +25,7 @@ MAX_STYLES = 8 << 20
 MAX_ROW = 4 << 20
 MAX_REST = 16 << 20  # bytes below the rows
 MOST_MERGED = 100_000
+MOST_LINKED = 100_000
 STYLES = "xl/styles.xml"
 WORKSHEETS = "xl/worksheets/"
 PIECE = 1 << 20
@@ -40,6 +42,16 @@ _VALUELESS = re.compile(
     rb"(?:<(?:\w+:)?v\s*(?:/>|>\s*</(?:\w+:)?v>)\s*)?</(?:\w+:)?c>"
 )
 _COORDINATE = re.compile(rb"\br=\"([A-Z]+[0-9]+)\"")
+_LINKED = re.compile(rb"<(?:\w+:)?hyperlink\s([^<>]*)>")
+_LINK_ID = re.compile(rb"\b\w+:id=\"([^\"]*)\"")
+_REFERENCE = re.compile(rb"\bref=\"([A-Z]{1,3})([0-9]{1,7})(?::\1([0-9]{1,7}))?\"")
+_RELATION = re.compile(rb"<(?:\w+:)?Relationship\s([^<>]*)>")
+_RELATION_ID = re.compile(rb"\bId=\"([^\"]*)\"")
+_TARGET = re.compile(rb"\bTarget=\"([^\"]*)\"")
+_LINK_FORMULA = re.compile(
+    rb"<(?:\w+:)?c(\s[^<>]*)>\s*<(?:\w+:)?f(?:\s[^<>]*)?>\s*HYPERLINK\(\s*"
+    rb"(?:\"|&quot;)([^\"<>]*?)(?:\"|&quot;)\s*[,)]"
+)
 _TEXT = re.compile(rb"\bt=\"str\"")  # its value may well be an empty text
 
 
@@ -47,12 +59,13 @@ _TEXT = re.compile(rb"\bt=\"str\"")  # its value may well be an empty text
 class Scan:
     """`merged` are (first cell, last cell); `hidden` the numbers of hidden rows, from 1.
 
-    `valueless` are the cells of formulas that have no value, "" for unplaced ones.
+    `valueless` are the cells of formulas that have no value, "" for unplaced ones; `links` says where cells link to.
     """
 
     merged: list[tuple[str, str]] = field(default_factory=list)
     hidden: set[int] = field(default_factory=set)
     valueless: set[str] = field(default_factory=set)
+    links: dict[str, str] = field(default_factory=dict)
 
 
 class TooLarge(ValueError):
@@ -84,6 +97,7 @@ def scan(path: Path, part: str) -> Scan:
                 found.hidden.add(row)
         merged = islice(_MERGED.finditer(piece), MOST_MERGED - len(found.merged))
         found.merged += [(cells[1].decode(), cells[2].decode()) for cells in merged]
+        _add_links(found, piece, lambda: _relations(path, part))
         if b"f" not in piece:
             continue
         for cell in _VALUELESS.finditer(piece):
@@ -92,6 +106,45 @@ def scan(path: Path, part: str) -> Scan:
                 coordinate = _COORDINATE.search(attributes)
                 found.valueless.add(coordinate[1].decode() if coordinate else "")
     return found
+
+
+def _add_links(found: Scan, piece: bytes, relations: Callable[[], Mapping[bytes, str]]) -> None:
+    """Add the cells with a link in a piece of a sheet; `relations` gives the links by their ids."""
+    if b"HYPERLINK(" in piece:
+        for cell in _LINK_FORMULA.finditer(piece):
+            if coordinate := _COORDINATE.search(cell[1]):
+                found.links[coordinate[1].decode()] = _unescaped(cell[2])
+    if b"hyperlink" not in piece:
+        return
+    targets = relations()
+    for link in _LINKED.finditer(piece):
+        cells, key = _REFERENCE.search(link[1]), _LINK_ID.search(link[1])
+        if cells is None or key is None or key[1] not in targets:
+            continue
+        first, last = int(cells[2]), int(cells[3] or cells[2])
+        for row in range(first, min(last + 1, first + MOST_LINKED - len(found.links))):
+            found.links[f"{cells[1].decode()}{row}"] = targets[key[1]]
+
+
+def _relations(path: Path, part: str) -> dict[bytes, str]:
+    """Return the targets of a worksheet's relations by their ids."""
+    folder, _, name = part.rpartition("/")
+    with zipfile.ZipFile(path) as archive:
+        try:
+            with archive.open(f"{folder}/_rels/{name}.rels") as stream:
+                data = stream.read(MAX_REST)
+        except KeyError:
+            return {}
+    found: dict[bytes, str] = {}
+    for relation in _RELATION.finditer(data):
+        key, target = _RELATION_ID.search(relation[1]), _TARGET.search(relation[1])
+        if key and target:
+            found[key[1]] = _unescaped(target[1])
+    return found
+
+
+def _unescaped(text: bytes) -> str:
+    return html.unescape(text.decode("utf-8", "replace"))
 
 
 def check_top(path: Path, part: str, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,3 +61,15 @@ def read(
         if isinstance(item, Problem)
     ]
     return Reading([item for item in items if isinstance(item, Payload)], problems)
+
+
+def edit_part(path, edit, part="xl/worksheets/sheet1.xml"):
+    """Rewrite the XML of one part of a workbook, as another program would have written it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    before = parts[part]
+    parts[part] = edit(before.decode()).encode()
+    assert parts[part] != before
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)

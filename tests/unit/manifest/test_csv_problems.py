@@ -113,7 +113,7 @@ def test_a_column_that_looks_like_a_parameter(read_csv, header, column, meant, w
     [
         (
             "pairs.csx",
-            "pairs.csx: .csx is not a manifest format. Known are .csv .tsv .yaml .yml .jsonl .xlsx .xlsm .parquet.",
+            "pairs.csx: .csx is not a manifest format. Known are .csv .tsv .yaml .yml .jsonl .xlsx .xlsm .ods .parquet.",
         ),
         ("pairs", "pairs: the file has no suffix that shows its format. Known are"),
         ("pairs.xlsx", "pairs.xlsx: does not exist. Did you mean pairs.csv?"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from manifest_reading import read
+from manifest_reading import edit_part, read
 from openpyxl import Workbook
 from openpyxl.chart import BarChart
 
@@ -236,3 +238,66 @@ def test_a_workbook_with_macros_is_read(read_book, book):
 def test_other_spreadsheets_are_called_by_their_names(tmp_path, name, start):
     (tmp_path / name).write_bytes(b"x")
     assert read(tmp_path / name).errors[0].startswith(f"{name}: {start}")
+
+
+def test_a_strict_workbook_is_named(read_book, book, shop):
+    add(book, "Pairs", *table("n"))
+    read_book()
+    edit_part(
+        shop / "pairs.xlsx",
+        lambda xml: xml.replace(
+            "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+            "http://purl.oclc.org/ooxml/spreadsheetml/main",
+        ),
+        "xl/workbook.xml",
+    )
+    (error,) = read(shop / "pairs.xlsx").errors
+    assert error.startswith("pairs.xlsx: is a Strict Open XML workbook, which is not read. Save it again as")
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.quick(4)
+@pytest.mark.parametrize(
+    ("text", "link", "image"),
+    [
+        ("Show image", "https://h/a.jpg?x=1&y=2", "https://h/a.jpg?x=1&y=2"),
+        ("Show image", "products/ch%61ir.jpg", "products/chair.jpg"),
+        (4711, "products/chair.jpg", "products/chair.jpg"),
+        ("products/mug.png", "https://h/a.jpg", "products/mug.png"),
+        ("https://h/b", "https://h/a.jpg", "https://h/b"),
+        ("plain", "https://h/a.jpg", "plain"),
+        ("Show image", "mailto:a@h", "Show image"),
+    ],
+)
+def test_a_hyperlinked_cell_means_its_link_where_its_text_is_no_path(
+    read_book, book, shop, text, link, image
+):
+    """`plain` is an image without a suffix. In other columns the text stays."""
+    (shop / "plain").write_bytes((shop / "products/chair.jpg").read_bytes())
+    sheet = add(book, "Pairs", HEAD, [text, *ROW[1:], "note"])
+    sheet["A2"].hyperlink = link
+    sheet["A2"].value = text
+    sheet["D2"].hyperlink = "https://h/d.jpg"
+    sheet["D2"].value = "note"
+    read_book()
+    (row,) = open_manifest(shop / "pairs.xlsx").rows()
+    assert (row.cells["image_1"], row.cells["note"]) == (image, "note")
+    assert row.formerly == ({"image_1": str(text)} if image != text else {})
+
+
+def test_a_link_of_several_cells_and_one_made_by_a_formula(read_book, book, shop):
+    sheet = add(book, "Pairs", HEAD, *(["Show", *ROW[1:], "n"] for _ in range(3)))
+    sheet["A2"].hyperlink = "https://h/a.jpg"
+    sheet["A2"].hyperlink.ref = "A2:A3"
+    sheet["A2"].value = "Show"
+    read_book()
+    formula = '<c r="A4" t="str"><f>HYPERLINK("https://h/c.jpg?x=1&amp;y=2",B4)</f><v>Show</v></c>'
+    edit_part(shop / "pairs.xlsx", lambda xml: re.sub(r'<c r="A4".*?</c>', formula, xml))
+    rows = list(open_manifest(shop / "pairs.xlsx").rows())
+    assert [row.cells["image_1"] for row in rows] == [
+        "https://h/a.jpg",
+        "https://h/a.jpg",
+        "https://h/c.jpg?x=1&y=2",
+    ]

@@ -7,7 +7,7 @@ import re
 import zipfile
 
 import pytest
-from manifest_reading import read
+from manifest_reading import edit_part, read
 from openpyxl import Workbook
 from openpyxl.styles import Alignment
 
@@ -40,18 +40,6 @@ def read_xlsx(shop, book):
         return read(shop / "pairs.xlsx")
 
     return reader
-
-
-def edit_part(path, edit, part="xl/worksheets/sheet1.xml"):
-    """Rewrite the XML of one part of a workbook, as another program would have written it."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    before = parts[part]
-    parts[part] = edit(before.decode()).encode()
-    assert parts[part] != before
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data)
 
 
 def note(reading) -> str:

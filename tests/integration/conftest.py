@@ -14,7 +14,7 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "texbatch"
 
 
 @pytest.fixture(autouse=True)
-def on_a_quick_machine(no_syncing, quick_certificates, quick_signals, waits):
+def on_a_quick_machine(no_syncing, quick_certificates, quick_ledgers, quick_signals, waits):
     """Spend no time on what these tests are not about."""
     waits(**support.A_TENTH)
 

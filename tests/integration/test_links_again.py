@@ -348,8 +348,8 @@ def reads_otherwise(monkeypatch):
     """
     opened = planner.open_manifest
 
-    def reopened(path, **options):
-        manifest = opened(path, **options)
+    def reopened(path, *reading, **options):
+        manifest = opened(path, *reading, **options)
         read = manifest.rows
 
         def rows_of():

@@ -24,8 +24,10 @@ from batch.core.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batch.core.log_event import ERROR, WARNING
 
 if TYPE_CHECKING:
+    from batch.client.link_check import LinkFault
     from batch.core.config import RunSettings
     from batch.ledger.staging import Plan
+    from batch.planning.links import ManifestLinks
 
 AFTER_REDO = "What was made for these rows stays theirs in every later run of their manifest. Edit a row there to change it."
 
@@ -224,20 +226,43 @@ def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None
         options.MANIFEST,
         Option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True,
                help="How problems are reported."),
+        Option("--links", env=False, is_flag=True,
+               help="Ask for each link once, over the network, and report those without an image."),
         *options.READING,
     ],
 )  # fmt: skip
 @click.pass_context
 def validate(ctx: click.Context, /, manifest: Path, **_: Any) -> None:
-    """Check MANIFEST and every image it names; report all problems, send nothing."""
+    """Check MANIFEST and every image file it names; report all problems, send nothing.
+
+    With --links each link is asked for as well, without the key, one request to a host at a time. What could not be asked
+    is a warning.
+    """
     from batch.manifest.manifest import check_reading  # noqa: PLC0415  start-up time
+    from batch.planning.links import ManifestLinks  # noqa: PLC0415
     from batch.planning.validate import validate as check  # noqa: PLC0415
 
     parsed = parse_options(ctx, manifest)
     check_reading(parsed.manifest, parsed.reading)
-    found = check(parsed.manifest, parsed.reading)
+    links = ManifestLinks() if parsed.values["links"] else None
+    found = check(parsed.manifest, parsed.reading, links)
+    if links is not None:
+        for problem in links.problems(str(parsed.manifest), _check_links(links)):
+            found.add(problem)
     console.validation(found, as_json=parsed.values["format"] == "json")
     ctx.exit(EXIT_USAGE if found.errors else EXIT_OK)
+
+
+def _check_links(links: ManifestLinks) -> dict[str, LinkFault]:
+    """Ask for each link; say how far it is a few times a minute."""
+    import anyio  # noqa: PLC0415  start-up time
+
+    from batch.cli.environment import read_network  # noqa: PLC0415  start-up time
+    from batch.client.link_check import check_links  # noqa: PLC0415
+
+    line = console.CheckedLinks(len(links.places))
+    wanted = {url: place.is_image for url, place in links.places.items()}
+    return anyio.run(partial(check_links, wanted, read_network(), on_checked=line.on_checked))
 
 
 for elsewhere in (

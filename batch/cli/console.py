@@ -43,6 +43,7 @@ MOST_OF_VALUE = 40
 """Characters of a value in a table."""
 
 LOG_EVERY_S = 60.0
+LINKS_EVERY_S = 15.0
 ENOUGH_ENDED = 8
 """Finished jobs from which their own pace says more than the forecast."""
 
@@ -140,6 +141,22 @@ def note(text: str) -> None:
 
 error = partial(info, level=ERROR)
 """Log what went wrong with the work, on one line; it is shown when quiet, too."""
+
+
+class CheckedLinks:
+    """Says on stderr how many links of a manifest are checked, every LINKS_EVERY_S."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._checked = 0
+        self._said_at = time.monotonic()
+
+    def on_checked(self) -> None:
+        """Count one more link."""
+        self._checked += 1
+        if time.monotonic() - self._said_at >= LINKS_EVERY_S:
+            self._said_at = time.monotonic()
+            info(f"{self._checked:,} of {self._total:,} links checked", event="manifest.links")
 
 
 def validation(found: ValidationReport, *, as_json: bool) -> None:

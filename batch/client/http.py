@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 import select
+import socket
 import ssl
 from collections import defaultdict
 from contextlib import AsyncExitStack
@@ -107,7 +108,8 @@ def read_url(text: str, base: str | None = None) -> URL:
 class Request(NamedTuple):
     """One request; `limit` bounds its answer's body in bytes, `read_s` the time between two pieces of it, in seconds.
 
-    `on_headers` gets the answer's headers as soon as they have come.
+    `on_headers` gets the answer's headers as soon as they have come. With `cut` an answer over the limit is cut there, and is
+    no error.
     """
 
     method: str
@@ -117,6 +119,7 @@ class Request(NamedTuple):
     limit: int
     read_s: float
     on_headers: Callable[[Mapping[str, str]], None] = lambda _: None
+    cut: bool = False
 
     @property
     def shown(self) -> str:
@@ -232,6 +235,18 @@ class HttpClient:
             raise NoResponse(f"the image's URL answers HTTP {reply.status}")
         return reply.data
 
+    async def look_at(self, method: str, url: str, limit: int, within_s: float) -> Reply:
+        """HEAD any URL, or GET about its first `limit` bytes, once and without the key; return the answer, a redirect too.
+
+        Raises ValueError for a URL that cannot be requested, NotDelivered, NoResponse, UsageError for a proxy that cannot be
+        used, and RunStopped for a certificate that is not valid.
+        """
+        headers = (*self._plain[:-1], ("accept-encoding", "identity"))
+        if method == "GET":
+            headers = (*headers, ("range", f"bytes=0-{limit - 1}"))
+        request = Request(method, read_url(url), headers, None, limit, self.timeouts.read_s, cut=True)
+        return await self._send(self._files, request, within_s)
+
     async def _send(self, session: aiohttp.ClientSession | None, request: Request, within_s: float) -> Reply:
         """Wait for a place among the requests of the same kind, then send within `within_s` seconds."""
         if session is None:
@@ -292,10 +307,10 @@ class HttpClient:
         request.on_headers(headers)
         data = bytearray()
         try:
-            while chunk := await response.content.readany():
+            while len(data) <= request.limit and (chunk := await response.content.readany()):
                 data += chunk
-                if len(data) > request.limit:
-                    raise UnusableResponse(f"{request.shown}: the answer is over {request.limit} bytes")
+            if len(data) > request.limit and not request.cut:
+                raise UnusableResponse(f"{request.shown}: the answer is over {request.limit} bytes")
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as exc:
             raise NoResponse(f"{request.shown}: {self._words(exc)}") from exc
         finally:
@@ -326,6 +341,12 @@ class HttpClient:
         else:
             words = str(exc)
         return self._clean(" ".join(words.split()))[:EXCERPT] or type(exc).__name__
+
+
+def is_unknown_host(error: NotDelivered) -> bool:
+    """Return whether there is no host of that name; false where the name could not be looked up."""
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.os_error.errno == socket.EAI_NONAME
 
 
 class _Trip:

@@ -46,6 +46,14 @@ _LONGEST_HEAD = (
 )  # bytes of a critical chunk before the pixels; IHDR and PLTE have less than a thousand
 
 
+_BEGINNINGS = (b"\xff\xd8\xff", _PNG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
+
+
+def is_sent_as_it_is(head: bytes) -> bool:
+    """Return whether bytes begin as a file of one of INPUT_FORMATS does."""
+    return head.startswith(_BEGINNINGS) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+
+
 @cache
 def pillow() -> ModuleType:
     """Return PIL.Image with its documented switch: an image above the pixel limit is an error.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batch.core.models import Payload
     from batch.manifest.input_images import InputImageCache
     from batch.manifest.manifest import Manifest
+    from batch.planning.links import ManifestLinks
 
 NO_SUCH_ID = "Check the spelling; put an id with a comma in quotes: '\"Chair, oak\",mug'."
 """What to do about an id of --only that no row has."""
@@ -68,15 +69,18 @@ class ValidationReport:
         return [problem for problem in self.problems if problem.warning]
 
 
-def validate(path: Path, reading: Reading) -> ValidationReport:
-    """Check a manifest without a folder and without the network."""
+def validate(path: Path, reading: Reading, links: ManifestLinks | None = None) -> ValidationReport:
+    """Check a manifest without a folder and without the network; note the links of its good rows in `links`."""
     try:
         manifest = open_manifest(path, reading)
     except ManifestError as exc:
         return ValidationReport(problems=list(exc.problems))
     with closing(Ledger.temporary()) as ledger:
         return validate_rows(
-            manifest, reading, Stage(ledger, ignore_url_query=reading.ignore_url_query, writable=False)
+            manifest,
+            reading,
+            Stage(ledger, ignore_url_query=reading.ignore_url_query, writable=False),
+            links=links,
         )
 
 
@@ -90,6 +94,7 @@ def validate_rows(
     check: Callable[[], None] = lambda: None,
     redo: Redo | None = None,
     only: Collection[str] = (),
+    links: ManifestLinks | None = None,
 ) -> ValidationReport:
     """Read every row into `stage`; return what was found.
 
@@ -109,7 +114,8 @@ def validate_rows(
     )
     chosen = frozenset(only) if rework else frozenset()
     gone: list[tuple[int, str]] = []
-    found.rows = stage.fill(_payloads(rows, stage, found, gone, chosen=chosen, check=check), fold_name)
+    payloads = _payloads(rows, stage, found, gone, chosen=chosen, check=check)
+    found.rows = stage.fill(payloads if links is None else _with_links(payloads, links), fold_name)
     for problem in stage.problems(str(manifest.path)):
         found.add(problem)
     if gone:
@@ -120,6 +126,12 @@ def validate_rows(
         none = f"has no row {manifest.wanted}." if isinstance(manifest, FolderRows) else "has no rows."
         found.warn(manifest.path, none, "Nothing will be sent.")
     return found
+
+
+def _with_links(payloads: Iterable[Payload], links: ManifestLinks) -> Iterator[Payload]:
+    for payload in payloads:
+        links.note(payload)
+        yield payload
 
 
 def _payloads(

@@ -35,11 +35,13 @@ from batch.core.config import (
     check_not_url,
 )
 from batch.core.errors import UsageError
+from batch.core.models import Issue
 from batch.core.parameters import IMAGE_PARAMETERS, PARAMETERS
 from batch.core.units import MICRO, parse_duration, parse_rate
+from batch.manifest.headings import column_option, parse_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from batch.manifest.job_file import JobFile
 
@@ -52,8 +54,9 @@ NEVER_EMPTY = frozenset({"only", "max_cost", "price", "max_failures", "max_durat
 """Options that limit what is sent or paid: an empty one would lift the limit, so it is an error from any source."""
 
 UNITS = (
-    "TIME is written 90s, 15m, 2h or 1h30m; USD like 12.50. Every option except --same-account can also be set as "
-    "TEXBATCH_<OPTION> in the environment, or in a job file; the command line wins, then the environment."
+    "TIME is written 90s, 15m, 2h or 1h30m; USD like 12.50. Every option except --same-account and --column can also be set as "
+    "TEXBATCH_<OPTION> in the environment, or in a job file; the command line wins, then the environment. A job file has "
+    'columns: {image_1: "Bild 1"} for --column.'
 )
 
 SEED_WORDS = frozenset({SEED_RANDOM, SEED_NEXT, SEED_KEEP})
@@ -238,7 +241,12 @@ SAME_ACCOUNT = Option(
     help="Confirm that a new key belongs to the account that paid for this folder. Only on the command line.",
 )  # fmt: skip
 
+COLUMN = Option("--column", env=False, multiple=True, type=Value("parameter=heading", parse_column), metavar="PARAMETER=HEADING",
+                help='Which column is a parameter or the id, like image_1="Bild 1"; without a heading, none is. May be given '
+                "again. The folder remembers it.")  # fmt: skip
+
 READING = (
+    COLUMN,
     Option("--ignore-url-query", is_flag=True,
            help="Keep the query strings of image URLs out of a row's identity: for links signed in an unusual way."),
     Option("--name", help=f"File names of the images below images/.  [default: {DEFAULT_NAME}, or the folder's own]"),
@@ -385,6 +393,7 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
         bool(values.get("ignore_url_query")),
         sheet=values.get("sheet"),
         skip_hidden=bool(values.get("skip_hidden")),
+        columns=(dict(job[0].columns) if job else {}) | _columns(values.get("column") or ()),
     )
     typed = ctx.get_parameter_source("yes") is ParameterSource.COMMANDLINE and bool(ctx.params.get("yes"))
     return ParsedOptions(job[0].manifest if job else manifest, reading, values, log, typed)
@@ -400,6 +409,16 @@ def _from(folder: Path, image: str) -> str:
     return f"{double_braces(str(folder.absolute()))}/{image}"
 
 
+def _columns(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headings of --column by parameter; raises UsageError for a parameter that has two."""
+    columns: dict[str, str] = {}
+    for parameter, heading in given:
+        if columns.setdefault(parameter, heading) != heading:
+            both = f"{column_option(parameter, columns[parameter])} and {column_option(parameter, heading)}"
+            raise UsageError(f"{both}: a parameter is one column. Leave one of them out.")
+    return columns
+
+
 def _read_job(ctx: click.Context, path: Path) -> tuple[JobFile, dict[str, Any]]:
     """Return a job file, and its options where neither command line nor environment gives them; raises UsageError.
 
@@ -410,8 +429,14 @@ def _read_job(ctx: click.Context, path: Path) -> tuple[JobFile, dict[str, Any]]:
     run = ctx.find_root().command
     run = run.commands["run"] if isinstance(run, click.Group) else run
     own = {param.name: param for param in run.params if isinstance(param, click.Option) and param.name}
-    allowed = [name.replace("_", "-") for name in own if name != "same_account"]
-    refused = {"same-account": f"is not an option of a job file: {ONLY_A_PERSON}"}
+    allowed = [name.replace("_", "-") for name in own if name not in {"same_account", "column"}]
+    refused = {
+        "same-account": Issue(
+            f"is not an option of a job file: {ONLY_A_PERSON}",
+            "Take it out, and give --same-account to the command.",
+        ),
+        "column": Issue("is written as a mapping here.", 'Write `columns: {image_1: "Bild 1"}`.'),
+    }
     job = read_job_file(path, allowed, os.environ, refused=refused, never_empty=NEVER_EMPTY)
     values: dict[str, Any] = {}
     for key, given in job.options.items():

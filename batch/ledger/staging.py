@@ -482,6 +482,7 @@ class Stage:
         self,
         columns: Sequence[str],
         *,
+        headings: Sequence[tuple[str, str]] | None = None,
         merge: bool,
         retry_failed: bool,
         name: str | None = None,
@@ -489,7 +490,8 @@ class Stage:
     ) -> bool:
         """Make the staged rows the ledger's own; runs inside `atomic`. Return whether all of them are what was asked for.
 
-        `columns` are the manifest's own columns, in order, and `name` the template of its output names. With `merge`
+        `columns` are the manifest's own columns, in order, `headings` all of them (see Meta.HEADINGS), None where they are
+        the columns' own names, and `name` the template of its output names. With `merge`
         the rows replace those of the same id and the manifest stays what it was; without, they are the manifest from
         now on, and rows that are no longer in it keep their history but leave the report. A row that was paid for and
         asks for other work keeps what it has, unless it is selected and, where it may be the same image, `pay_again`
@@ -531,6 +533,8 @@ class Stage:
                 "JOIN staged s USING (position) JOIN rows r ON r.id = s.id JOIN decisions d ON d.row = t.row ORDER BY d.seq"
             )
             ledger.set_meta(Meta.COLUMNS, json.dumps(list(columns), ensure_ascii=False))
+            if headings is not None:
+                ledger.set_meta(Meta.HEADINGS, json.dumps(list(headings), ensure_ascii=False))
             if name is not None:
                 ledger.set_meta(Meta.NAME, name)
             ledger.set_meta(Meta.IGNORE_URL_QUERY, str(int(self.ignores_url_query)))

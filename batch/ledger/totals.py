@@ -215,6 +215,15 @@ def columns(ledger: Ledger) -> list[str]:
     return names
 
 
+def headings(ledger: Ledger) -> list[tuple[str, str]] | None:
+    """Return the columns of the manifest as the report writes them, in its order, each with the parameter or `id` that it is.
+
+    "" is an own column; None where an earlier version adopted the manifest.
+    """
+    text = ledger.meta(Meta.HEADINGS)
+    return None if text is None else [(heading, meaning) for heading, meaning in integrity.parsed(text)]
+
+
 def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, int]:
     """Count the current manifest's rows by reported status."""
     counts: dict[str, int] = {}

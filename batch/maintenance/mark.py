@@ -20,6 +20,7 @@ from batch.ledger.ledger import Ledger
 from batch.output.decision_file import Edit, NotApplied, edit_of, hash_of, is_edited, read_decisions
 from batch.output.folder import OutputFolder
 from batch.output.images import check_images
+from batch.output.known_headings import known_headings
 from batch.output.reports import write_current
 from batch.planning.validate import NO_SUCH_ID
 
@@ -155,7 +156,7 @@ class _Marking:
         if own.exists() and file.exists() and file.samefile(own):
             self.taken = hash_of(own)  # before it is read: what is saved there meanwhile is not taken in
         try:
-            return read_decisions(file, self.asked.encoding)
+            return read_decisions(file, self.asked.encoding, known_headings(self.ledger))
         except ManifestError as exc:
             problems += exc.problems
             return None
@@ -192,7 +193,7 @@ class _Marking:
             row = rows.get(line.id)
             if row is None:
                 reason = f"this folder has no row {line.id!r}."
-                problems.append(listed.problem(line, "id", reason, self._who_is_meant(line)))
+                problems.append(listed.problem(line, reason, self._who_is_meant(line)))
                 continue
             edit = edit_of(self.ledger, line, row)
             if isinstance(edit, Edit):

@@ -66,7 +66,7 @@ class ManifestDefaults:
     `texts` has the default text of every parameter but the required ones that have none, `values` the typed defaults but
     for prompt, images and templates, `own` the defaults of the columns that are not parameters. A parameter whose default
     is not valid goes back to the model's own default and is `broken`: a row that does not give it fails without another
-    message. `name` is the template of the images' names.
+    message. `name` is the template of the images' names, `aliases` the columns that templates may call by their headings.
     """
 
     def __init__(self, manifest: Manifest, overrides: Mapping[str, str], name_template: str) -> None:
@@ -83,7 +83,12 @@ class ManifestDefaults:
         for name, text in overrides.items():
             if text.strip():
                 self.texts[BY_NAME[name].name], self._given[name] = text.strip(), name
-        known = tuple(dict.fromkeys([*manifest.columns, *manifest.defaults, *BY_NAME, ID]))
+        names = dict.fromkeys([*manifest.columns, *manifest.defaults, *BY_NAME, ID])
+        headings = {manifest.heading(name): name for name in names}
+        self.aliases = {
+            heading: name for heading, name in headings.items() if name != heading and heading not in names
+        }
+        known = tuple(dict.fromkeys([*self.aliases, *names]))
         self._check_texts(known)
         self._check_required()
         self.name = self._template(NAME_OPTION, name_template, (*known, EXT))
@@ -130,6 +135,7 @@ class ManifestDefaults:
         try:
             parsed = parse_template(text)
             parsed.render(dict.fromkeys(known, ""))  # only to see that every name is known
+            parsed = parsed.renamed(self.aliases)
         except TemplateError as error:
             self._problem(name, error)
             return parse_template("")
@@ -185,6 +191,7 @@ class Expander:
         self._checked = tuple(
             name for name in TYPED_NAMES if rework or name in manifest.columns or name not in defaults.values
         )
+        self._aliases = defaults.aliases
         self._own = report_names(tuple(dict.fromkeys([*manifest.columns, *defaults.own])))
         self._renamed = tuple((column, shown) for column, shown in self._own.items() if column != shown)
         self._templates = tuple(
@@ -235,7 +242,9 @@ class Expander:
         identity, derived = self._identify(own, given)
         if self._rework is not None:
             try:
-                self._rework(given, self._scope(own, given) | {ID: identity})
+                scope = self._scope(own, given) | {ID: identity}
+                scope |= {heading: scope.get(name, "") for heading, name in self._aliases.items()}
+                self._rework(given, scope)
             except TemplateError as error:
                 self._problem("prompt", error)
         values = self._parse_values(given)
@@ -289,8 +298,8 @@ class Expander:
 
     def _placed(self, column: str, reason: str, remedy: str, *, warning: bool = False) -> Problem:
         number = self._row.number
-        note = self._manifest.note(number, column)
-        return Problem(str(self._manifest.path), number, column, note + reason, remedy, warning)
+        note, heading = self._manifest.note(number, column), self._manifest.heading(column)
+        return Problem(str(self._manifest.path), number, heading, note + reason, remedy, warning)
 
     def _identify(self, own: dict[str, str], given: dict[str, str]) -> tuple[str, bool]:
         """Expand the templates in `given`; return the row's id and whether it was derived.
@@ -342,6 +351,8 @@ class Expander:
     def _rendered(self, parameter: str, text: str, scope: Mapping[str, str]) -> str:
         try:
             parsed = parse_template(text)
+            if self._aliases:
+                parsed = parsed.renamed(self._aliases)
             if parameter in parsed.names:  # not known to itself
                 scope = {name: value for name, value in scope.items() if name != parameter}
             rendered = parsed.render(scope).strip()

@@ -2,7 +2,7 @@
 
 Rule 1: keys may be written with dashes or underscores and come back as the command line spells them. Rule 2:
 values stay text, so that `90s`, `1h`, `007` and `4:5` mean what the same text means on the command line; only
-true and false become flags. Rule 3: a key that is not an option is a problem, never ignored. Rule 4: `${NAME}` and
+true and false become flags; `columns` alone is a mapping (--column). Rule 3: a key that is not an option is a problem, never ignored. Rule 4: `${NAME}` and
 `${NAME:-default}` in a value are filled in from the environment that the caller passes, as in a shell; `$${` is a plain
 `${`. They are for what differs from machine to machine (folders, caps), never for secrets: a value in an option may be
 shown, logged and written down, so a name that looks like a secret is refused. Rule 5: an unquoted value that is empty,
@@ -12,18 +12,26 @@ or becomes so, is not given; where that would lift a bound on what is paid it is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batch.core.errors import IssueError
 from batch.manifest.problems import ProblemLog, did_you_mean
-from batch.manifest.readers.yaml_document import Fields, Items, Node, ScalarNode, read_document
+from batch.manifest.readers.yaml_document import (
+    COLUMNS_KEY,
+    Fields,
+    Items,
+    Node,
+    ScalarNode,
+    read_columns,
+    read_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from batch.core.models import Problem
+    from batch.core.models import Issue, Problem
 
 
 MANIFEST_KEY = "manifest"
@@ -34,11 +42,15 @@ OptionValue = str | bool | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job as read: `manifest` is resolved from the job file's folder, `options` are still texts and flags."""
+    """A job as read: `manifest` is resolved from the job file's folder, `options` are still texts and flags.
+
+    `columns` has the manifest's heading of a parameter or `id`, "" where no column is it.
+    """
 
     path: Path
     manifest: Path
     options: Mapping[str, OptionValue]
+    columns: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
 
 
@@ -47,13 +59,13 @@ def read_job_file(
     allowed: Collection[str],
     environment: Mapping[str, str] | None = None,
     *,
-    refused: Mapping[str, str] | None = None,
+    refused: Mapping[str, Issue] | None = None,
     never_empty: Collection[str] = (),
 ) -> JobFile:
     """Return a job; raise ManifestError with every problem.
 
     `allowed` are the options' names, without leading dashes; `environment` holds the variables for `${NAME}`; `refused`
-    are options that a job file may not hold, with the reason. Those in `never_empty`, with underscores, must have a
+    are options that a job file may not hold, with reason and remedy. Those in `never_empty`, with underscores, must have a
     value where they are given.
     """
     found = ProblemLog(path)
@@ -62,13 +74,13 @@ def read_job_file(
     manifest: str | None = None
     broken: set[str] = set()
     spelt = {_plain(name): name for name in allowed}
-    reasons = {_plain(name): reason for name, reason in (refused or {}).items()}
-    nodes = root.nodes if isinstance(root, Fields) else {}
+    reasons = {_plain(name): issue for name, issue in (refused or {}).items()}
+    nodes = dict(root.nodes) if isinstance(root, Fields) else {}
+    columns = read_columns(nodes.pop(COLUMNS_KEY, None), found)
     for name, node in nodes.items():
         line = root.lines[name] if isinstance(root, Fields) else None
         if _plain(name) in reasons:
-            remedy = f"Take it out, and give --{name.replace('_', '-')} to the command."
-            found.problem(line, name, reasons[_plain(name)], remedy)
+            found.problem(line, name, reasons[_plain(name)].reason, reasons[_plain(name)].remedy)
             continue
         try:
             node = _filled(node, environment or {})  # noqa: PLW2901  the same node, filled in
@@ -83,7 +95,7 @@ def read_job_file(
         elif name == MANIFEST_KEY:
             manifest = value if isinstance(value, str) else None
         elif _plain(name) not in spelt:
-            known = [MANIFEST_KEY, *allowed]
+            known = [MANIFEST_KEY, *allowed, COLUMNS_KEY]
             remedy = did_you_mean(name, known) or f"Known are {', '.join(known)}."
             found.problem(line, name, "is not an option of run.", remedy)
         elif _plain(name) in never_empty and not value:
@@ -94,7 +106,7 @@ def read_job_file(
     if not manifest and MANIFEST_KEY not in broken:
         found.problem(root.line, MANIFEST_KEY, "is missing.", "Name the manifest: `manifest: pairs.csv`.")
     found.raise_if_any()
-    return JobFile(path, path.parent / str(manifest), options, tuple(found.warnings))
+    return JobFile(path, path.parent / str(manifest), options, columns, tuple(found.warnings))
 
 
 def _plain(name: str) -> str:

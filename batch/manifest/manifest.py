@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from batch.core.config import Reading
 from batch.core.errors import ManifestError, UsageError
+from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings
 from batch.manifest.readers.base import StreamingManifest, refuse
 from batch.manifest.readers.csv_reader import CsvManifest
 from batch.manifest.readers.jsonl_reader import JsonlManifest
@@ -46,7 +47,8 @@ _ELSEWHERE = {
 class Manifest(Protocol):
     """An open manifest. `rows` may be called again and reads the file again.
 
-    `columns` are the row's own columns as the manifest names them, parameters included, in the order they were first seen;
+    `columns` are the names of the row's cells, in the order they were first seen: the parameters and `id` under their own
+    names, all others under their headings;
     `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
     the line that names the columns, None where there is none. A `tabular` manifest has rows only: no defaults and no matrix.
     """
@@ -58,6 +60,9 @@ class Manifest(Protocol):
     header_line: int | None
     tabular: bool
 
+    def heading(self, name: str) -> str:
+        """Return what the file calls a column; the name itself where no heading is it."""
+
     def note(self, number: int, column: str) -> str:
         """Return a prefix for messages that says where a cell is, if its row's number and its column do not."""
 
@@ -65,15 +70,21 @@ class Manifest(Protocol):
         """Yield warnings about the file first, then rows and their problems in order."""
 
 
-def open_manifest(path: Path, reading: Reading | None = None, *, out: Path | None = None) -> Manifest:
+def open_manifest(
+    path: Path,
+    reading: Reading | None = None,
+    *,
+    out: Path | None = None,
+    known: FolderHeadings = NOTHING_KNOWN,
+) -> Manifest:
     """Open a manifest by its suffix and check all that can be checked before the first row.
 
     Raises ManifestError with every such problem. The file's path is kept as given, so that messages show it as
-    the user wrote it. `out` is the output folder, whose images no glob yields.
+    the user wrote it. `out` is the output folder, whose images no glob yields, and `known` what it remembers of headings.
     """
     suffix = path.suffix.lower()
     if suffix in READERS:
-        return READERS[suffix](path, reading or Reading(), out)
+        return READERS[suffix](path, reading or Reading(), out, known)
     if suffix in _ELSEWHERE:
         refuse(path, None, *_ELSEWHERE[suffix])
     shown = (

@@ -1,7 +1,7 @@
 """From the text of a cell to a parameter's value: templates filled in, then the text read as the parameter's own type.
 
 In a template `{column}` becomes the row's value, `{{` and `}}` a brace; nothing else is understood.
-Rule 1: a name between braces is a column's name, letter for letter; attributes, elements and formats are not available.
+Rule 1: a name between braces is a column's heading or a parameter's name, letter for letter; attributes, elements and formats are not available.
 Rule 2: values are put in as they are and never expanded again. str.format is not used: it would follow
 `{column.__class__}`.
 
@@ -16,7 +16,7 @@ table, with the value, the range and the remedy. Prompt and images have no type.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +56,10 @@ class Template:
                 "Take fewer or shorter columns into it.",
             )
         return self.pattern % taken
+
+    def renamed(self, names: Mapping[str, str]) -> Template:
+        """Return the template with other names for some of its own."""
+        return replace(self, names=tuple(names.get(name, name) for name in self.names))
 
 
 is_template = re.compile("[{}]").search

@@ -4,7 +4,7 @@ Rule 1: a line that says what holds, or what held when the file was written, is 
 only for the image that it names, and only where nobody decided since. Rule 3: decisions.csv is not written over while it has
 edits that were not taken in: it is texbatch's own as long as it is what texbatch wrote last, by its hash.
 
-Lines are read as a spreadsheet may leave them: semicolons, tabs, UTF-16, a byte order mark, any line ends, escaped
+The ids are under the manifest's heading for them, or under `id`. Lines are read as a spreadsheet may leave them: semicolons, tabs, UTF-16, a byte order mark, any line ends, escaped
 formulas, capitals. Other columns are ignored, so a whole report.csv is such a file too.
 """
 
@@ -24,10 +24,14 @@ from batch.core.models import Problem
 from batch.ledger import decisions
 from batch.ledger.decisions import REASONS, Decision, ShownDecision
 from batch.ledger.image_index import UNREADABLE
+from batch.manifest.columns import ID, spelt
+from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings, Headings
+from batch.manifest.readers.base import NONE_SAID
 from batch.manifest.readers.csv_reader import CsvManifest
+from batch.output.known_headings import headings_beside, known_headings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from hashlib import _Hash as Digest
     from pathlib import Path
     from typing import BinaryIO
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 SHOWN_COLUMNS = ("decision", "decision_reason", "decision_note", "decided_by", "decided_at")
 COLUMNS = ("id", *SHOWN_COLUMNS, "output_sha256")
+"""The columns of decisions.csv; the user's heading is above the ids."""
 
 WINDOWS = "cp1252"
 """The encoding in which a spreadsheet saves a plain CSV file on most machines with Windows."""
@@ -84,38 +89,58 @@ class DecisionList:
 
     path: Path
     lines: tuple[DecisionLine, ...]
+    id_heading: str = ID
 
-    def problem(self, line: DecisionLine, column: str, reason: str, remedy: str) -> Problem:
-        """Return what is wrong with a line."""
-        return Problem(str(self.path), line.number, column, reason, remedy)
+    def problem(self, line: DecisionLine, reason: str, remedy: str) -> Problem:
+        """Return what is wrong with the id of a line."""
+        return Problem(str(self.path), line.number, self.id_heading, reason, remedy)
 
 
 class _DecisionTable(CsvManifest):
-    """A CSV file of decisions, or a report: its cells as they are, whatever other columns it has."""
+    """A CSV file of decisions, or a report: its cells as they are, whatever other columns it has.
 
-    def __init__(self, path: Path, encoding: str | None) -> None:
-        super().__init__(path, Reading(encoding=encoding))
+    Its id is in the column `id`, in any spelling, or in the one that the folder knows as the id.
+    """
+
+    def __init__(self, path: Path, encoding: str | None, known: FolderHeadings) -> None:
+        super().__init__(path, Reading(encoding=encoding), known=known)
         self.is_report, self.texbatch_own = self.texbatch_own, False
-        self.columns = self._header
+        self.columns = self._headings.names
+
+    def _take_headings(self, written: Sequence[str], said: Mapping[str, str] = NONE_SAID) -> None:  # noqa: ARG002
+        ids = [written.index(ID)] if ID in written else self._ids_among(written)
+        names = [ID if [index] == ids[:1] else heading for index, heading in enumerate(written)]
+        self._headings = Headings(tuple(names), {ID: written[ids[0]]} if ids else {})
+
+    def _ids_among(self, written: Sequence[str]) -> list[int]:
+        """Return the places of the headings that can be the id, the likeliest first."""
+        known = {heading for heading, meaning in self._known.meanings.items() if meaning == ID}
+        plain = [unescape_formula(heading) for heading in written]
+        return [index for index, heading in enumerate(plain) if heading in known] + [
+            index for index, heading in enumerate(plain) if spelt(heading) == ID
+        ]
 
     def _header_problems(self) -> Iterator[Problem]:
         for name in {*COLUMNS, *map(_prefixed, COLUMNS)}:
             if self._header.count(name) > 1:
                 yield Problem(self._file, self.header_line, name, "is there twice.", "Remove one of the two.")
         for name in ("id", "decision"):
-            if name not in self._header:
+            if name not in self._headings.names:
                 yield Problem(self._file, self.header_line, None, _NO_COLUMN.format(name), _NEEDED)
 
 
-def read_decisions(path: Path, encoding: str | None = None) -> DecisionList:
+def read_decisions(
+    path: Path, encoding: str | None = None, known: FolderHeadings = NOTHING_KNOWN
+) -> DecisionList:
     """Read the decisions of a file; raises ManifestError with every problem of its columns and lines.
 
-    Lines without a decision say nothing. The encoding is UTF-8, or UTF-16 with a byte order mark, unless it is named.
+    `known` is what the folder remembers of headings. Lines without a decision say nothing. The encoding is UTF-8, or UTF-16 with a byte order mark, unless it is named.
     """
-    table = _DecisionTable(path, encoding or _encoding_of(path))
+    table = _DecisionTable(path, encoding or _encoding_of(path), known)
     # A manifest's own column of such a name keeps it; ours is then prefixed.
     wanted = (*COLUMNS, "output_state")
     places = {name: _prefixed(name) if _prefixed(name) in table.columns else name for name in wanted}
+    read = set(map(table.heading, places.values()))
     lines: list[DecisionLine] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
@@ -123,20 +148,21 @@ def read_decisions(path: Path, encoding: str | None = None) -> DecisionList:
         if isinstance(row, Problem):
             problems.append(row)
             continue
-        bad = [problem for problem in row.unless_paid if problem.column in places.values()]
+        bad = [problem for problem in row.unless_paid if problem.column in read]
         line, found = _line(row.number, row.cells, places, str(path), in_report=table.is_report)
         if line is None and not found:
             continue
         problems += (*bad, *found)
         if line is not None and line.id in seen:
             reason = f"{line.id} is on line {seen[line.id]} already."
-            problems.append(Problem(str(path), row.number, "id", reason, "Leave one line for each row."))
+            remedy = "Leave one line for each row."
+            problems.append(Problem(str(path), row.number, table.heading(ID), reason, remedy))
         elif line is not None:
             seen[line.id] = row.number
             lines.append(line)
     if any(not problem.warning for problem in problems):
         raise ManifestError(sorted(problems, key=attrgetter("warning")))
-    return DecisionList(path, tuple(lines))
+    return DecisionList(path, tuple(lines), table.heading(ID))
 
 
 def _prefixed(name: str) -> str:
@@ -253,6 +279,11 @@ def _says(line: DecisionLine, shown: ShownDecision) -> bool:
 # -- the folder's own file ---------------------------------------------------------------------------------------------
 
 
+def decision_columns(id_heading: str) -> list[str]:
+    """Return what is written above the columns of decisions.csv; the manifest may call its ids like one of the others."""
+    return [ID if id_heading in COLUMNS else id_heading, *COLUMNS[1:]]
+
+
 def write_decisions(file: BinaryIO, rows: Iterable[ReportRow], digest: Digest) -> None:
     """Write a line for each of these rows that was ever decided about, into the hash of the file too."""
     data = csv_lines([_cells(row) for row in rows if row.decision.decision])
@@ -275,7 +306,7 @@ def is_edited(ledger: Ledger, folder: OutputFolder) -> bool:
     if not folder.decisions.exists() or hash_of(folder.decisions) in decisions.written_files(ledger):
         return False
     try:
-        listed = read_decisions(folder.decisions)
+        listed = read_decisions(folder.decisions, known=known_headings(ledger))
     except ManifestError:
         return True
     rows = decisions.judged_rows(ledger, [line.id for line in listed.lines])
@@ -294,10 +325,11 @@ def hash_of(path: Path) -> str | None:
 def edited_notice(folder: OutputFolder) -> str:
     """Return what to say of a decisions.csv that was not written over: it was edited, or is not a list of decisions."""
     path, name, encoding = folder.decisions, quote(str(folder.path)), ""
+    known = headings_beside(path)
     try:
-        _DecisionTable(path, _encoding_of(path))
+        _DecisionTable(path, _encoding_of(path), known)
     except ManifestError:
-        if not _is_list(path, WINDOWS):
+        if not _is_list(path, WINDOWS, known):
             return f"{path} is not a list of decisions, and was left as it is. Move it away; then: texbatch report {name}"
         encoding = f" --encoding {WINDOWS}"
     return (
@@ -306,10 +338,10 @@ def edited_notice(folder: OutputFolder) -> str:
     )
 
 
-def _is_list(path: Path, encoding: str) -> bool:
+def _is_list(path: Path, encoding: str, known: FolderHeadings) -> bool:
     """Return whether a file is a list of decisions when it is read in this encoding."""
     try:
-        _DecisionTable(path, encoding)
+        _DecisionTable(path, encoding, known)
     except ManifestError:
         return False
     return True

@@ -1,6 +1,7 @@
 """report.csv, failures.csv, decisions.csv and summary.json: written whole, in one pass over the ledger, in manifest order.
 
-report.csv and failures.csv are valid manifests: local image paths are relative to the folder, expanded text has its braces doubled,
+report.csv and failures.csv are valid manifests, with the columns of the folder's manifest in its order and under its headings
+(see `report_columns`): local image paths are relative to the folder, expanded text has its braces doubled,
 and cells and column names that a spreadsheet would run as a formula are escaped. They hold prompts and URLs, so only
 their user can read them. `read_report` gives one as a DataFrame.
 """
@@ -31,12 +32,15 @@ from batch.core.errors import FolderError
 from batch.core.parameters import PARAMETERS
 from batch.core.units import MICRO, iso
 from batch.ledger import decisions, runs, totals
-from batch.output.decision_file import COLUMNS, SHOWN_COLUMNS, hash_of, is_edited, write_decisions
+from batch.manifest.columns import ID
+from batch.manifest.readers import own_report
+from batch.output.decision_file import SHOWN_COLUMNS, decision_columns, hash_of, is_edited, write_decisions
 from batch.output.files import IMAGES, atomic_file, atomic_write
 from batch.output.groups import grouped
+from batch.output.known_headings import headings_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -64,14 +68,27 @@ _KINDS = {"int": "Int64", "bool": "boolean"}
 
 @dataclass(frozen=True, slots=True)
 class ReportColumns:
-    """The columns of a folder's report: the manifest's `own` ones without the id, and each outcome's column by its name."""
+    """The columns of a folder's report: the manifest's `own` ones without the id, and each outcome's column by its name.
+
+    `keys` has every column in order, by what is written above it: the parameter or `id` that it is, else the same again.
+    """
 
     own: tuple[str, ...]
     outcomes: Mapping[str, str]
-    names: tuple[str, ...]
+    keys: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is written above the columns, not escaped yet."""
+        return tuple(self.keys)
+
+    @property
+    def id_heading(self) -> str:
+        """What is written above the ids."""
+        return next(name for name, key in self.keys.items() if key == ID)
 
     def cells(self, row: ReportRow, base: Path) -> dict[str, Any]:
-        """Return a row's cells as a report in `base` has them, by column."""
+        """Return a row's cells as a report in `base` has them, by what is written above them."""
         outcome = row.outcome
         cost = outcome.get("cost")
         known = dict(outcome) | {
@@ -85,7 +102,7 @@ class ReportColumns:
             "completed_at": iso(outcome.get("completed_at")),
         }
         known |= zip(SHOWN_COLUMNS, astuple(row.decision), strict=True)
-        cells: dict[str, Any] = {"id": double_braces(row.id)}
+        cells: dict[str, Any] = {ID: double_braces(row.id)}
         cells |= {name: row.cells.get(name, "") for name in self.own}
         for name, value in row.parameters.items():  # as a manifest in `base` writes them
             if isinstance(value, bool):
@@ -96,17 +113,31 @@ class ReportColumns:
             else:
                 cells[name] = value
         cells |= {column: known.get(name) for name, column in self.outcomes.items()}
-        return {name: escape_formula(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
+        return {
+            name: escape_formula(cell) if isinstance(cell := cells[key], str) else cell
+            for name, key in self.keys.items()
+        }
 
 
 def report_columns(ledger: Ledger) -> ReportColumns:
-    """Return the columns of the report on a folder. An outcome column whose name the manifest has is prefixed."""
-    own = tuple(name for name in totals.columns(ledger) if name != "id")
-    outcomes = {
-        name: OWN_PREFIX + name if name in ADDED_LATER and name in own else name for name in OUTCOME_COLUMNS
+    """Return the columns of the report on a folder.
+
+    First those of the manifest, in its order and under its headings, parameters and others as they are mixed there; `id` before
+    them where no heading is it. Then the other parameters, then the outcomes; an outcome added later whose name the
+    manifest has is prefixed. The report on a folder of an earlier version keeps that one's order: id, own columns, parameters.
+    """
+    own = tuple(name for name in totals.columns(ledger) if name != ID)
+    headings = totals.headings(ledger)
+    keys = {name: name for name in own} if headings is None else {name: key or name for name, key in headings}
+    if ID not in keys.values():
+        keys = {ID: ID} | keys
+    keys |= {
+        parameter.name: parameter.name for parameter in PARAMETERS if parameter.name not in keys.values()
     }
-    parameters = (parameter.name for parameter in PARAMETERS)
-    return ReportColumns(own, outcomes, ("id", *own, *parameters, *outcomes.values()))
+    outcomes = {
+        name: OWN_PREFIX + name if name in ADDED_LATER and name in keys else name for name in OUTCOME_COLUMNS
+    }
+    return ReportColumns(own, outcomes, keys | {name: name for name in outcomes.values()})
 
 
 def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
@@ -132,8 +163,9 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
                         folder.decisions, 0o600, may_replace=lambda: hash_of(folder.decisions) == seen
                     )
                 )
-                listed.write(csv_lines([COLUMNS]))
-                digest.update(csv_lines([COLUMNS]))
+                head = csv_lines([decision_columns(escape_formula(columns.id_heading))])
+                listed.write(head)
+                digest.update(head)
             header = csv_lines([[escape_formula(name) for name in columns.names]])
             report.write(header)
             failures.write(header)
@@ -163,8 +195,9 @@ def write_report(ledger: Ledger, folder: OutputFolder) -> bool:
 def read_report(place: Path | str) -> pd.DataFrame:
     """Read the report of an output folder, or a report.csv or failures.csv, as a DataFrame of one row per manifest row.
 
-    The columns are the file's, in its order: `id`, the manifest's own, the effective parameters, the outcome. Texts are as
-    the manifest gave them, without the escapes that the CSV file needs; an empty cell is <NA>.
+    The columns are the file's, in its order and under its headings: those of the manifest, the other effective parameters, the
+    outcome. Which heading is which parameter is known from the ledger beside the file, without one from how it is spelt. Texts are
+    as the manifest gave them, without the escapes that the CSV file needs; an empty cell is <NA>.
 
     string     id, the manifest's own columns, the parameters but those below, status (saved, failed, expired, unknown,
                pending, abandoned), error_class, error, request_id, output_path and local image_1 … image_3 (relative to
@@ -184,7 +217,9 @@ def read_report(place: Path | str) -> pd.DataFrame:
     if path.is_dir():
         path /= "report.csv"
     try:
-        types = _types(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns)
+        header = tuple(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns)
+        keys = dict(zip(header, own_report.headings(header, {}, headings_beside(path)).names, strict=True))
+        types = _types(keys)
         as_read = {name: "string" if kind == TIMESTAMP else kind for name, kind in types.items()}
         frame = pd.read_csv(path, dtype=as_read, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
         if "payload_key" not in frame:
@@ -194,7 +229,7 @@ def read_report(place: Path | str) -> pd.DataFrame:
         for name in frame.columns:
             if as_read[name] == "string":
                 frame[name] = frame[name].map(unescape_formula, na_action="ignore").astype("string")
-        for name in ("id", *TEMPLATED):
+        for name in (name for name, key in keys.items() if key == ID or key in TEMPLATED):
             frame[name] = frame[name].str.replace("{{", "{").str.replace("}}", "}")
         for name in (name for name, kind in types.items() if kind == TIMESTAMP):
             frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601").astype(TIMESTAMP)
@@ -209,10 +244,13 @@ def read_report(place: Path | str) -> pd.DataFrame:
     return frame.rename(columns=unescape_formula)
 
 
-def _types(header: Iterable[str]) -> dict[str, str]:
-    """Return pandas' type of each column of a report; an outcome's column is the prefixed one where there is one."""
-    types = dict.fromkeys(header, "string")
-    types |= {parameter.name: _KINDS.get(parameter.kind, "string") for parameter in PARAMETERS}
+def _types(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return pandas' type of each column of a report, which `keys` has with the parameters that some of them are.
+
+    An outcome's column is the prefixed one where there is one.
+    """
+    kinds = {parameter.name: _KINDS.get(parameter.kind, "string") for parameter in PARAMETERS}
+    types = {name: kinds.get(key, "string") for name, key in keys.items()}
     for name, kind, later in OUTCOMES:
         column = OWN_PREFIX + name if later and OWN_PREFIX + name in types else name
         if column in types or not later:

@@ -6,7 +6,8 @@
 const byId = (name) => document.getElementById(name);
 const data = JSON.parse(byId("data").textContent);
 const unpack = ({ values, at }) => (at ? at.map((index) => values[index]) : values);
-const columns = new Map(data.columns.map((column) => [column.name, unpack(column)]));
+const columns = new Map(data.columns.map((column) => [column.key, unpack(column)])); // by parameter, whatever its heading
+const headings = new Map(data.columns.map((column) => [column.key, column.name]));
 const products = unpack(data.products), textures = unpack(data.textures), notes = unpack(data.notes);
 const templated = new Set(data.templated);
 const every = data.images.map((_, row) => row);
@@ -295,8 +296,7 @@ function facts(row) {
   const seconds = plain("total_s", row) && `${Number(plain("total_s", row)).toFixed(1)} s`;
   const facts = [["Status", status(row)], ["Decision", [verdict(row), verdict(row) && decider(row)].filter(Boolean).join(" ")], ["What went wrong", plain("error", row)], ["Prompt", plain("prompt", row)], ["Product", products[row]],
     ["Texture", textures[row]], ["Cost", cost(row)], ["Seed", plain("seed", row)], ["Size", size], ["Time at the service", seconds]];
-  const outcomes = data.columns.findIndex((column) => column.name === "prompt");
-  for (const { name } of data.columns.slice(1, outcomes)) if (!["product", "texture"].includes(name)) facts.push([name, plain(name, row)]);
+  for (const name of data.own) if (!["product", "texture"].includes(name)) facts.push([name, plain(name, row)]);
   facts.push(["Finished", moment(plain("completed_at", row))], ["Request", plain("request_id", row)]);
   byId("facts").replaceChildren(...facts.filter(([, text]) => text !== "").map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))));
 }
@@ -372,14 +372,14 @@ const safe = (text) => text.replace(/^'*[=+\-@\t\r]/, "'$&");
 function manifest() {
   const names = [...columns.keys()];
   const rows = every.filter((row) => rejected.has(row)).map((row) => names.map((name) => cell(name, row)));
-  return lines([names.map(safe), ...rows]); // as report.csv has it: the cells are safe already
+  return lines([names.map((name) => safe(headings.get(name))), ...rows]); // as report.csv has it: the cells are safe already
 }
 
 // What `texbatch mark` takes. The hash of an image that was changed since is not known here: it is judged as it lies there.
 function decisionsFile() {
   const hash = (row) => (outputState[row] === "changed" ? "" : columns.get("output_sha256")[row] ?? "");
   const rows = judged().map((row) => [safe(plain("id", row)), "rejected", "other", decidedAt[row] ?? "", hash(row)]);
-  return lines([["id", "decision", "decision_reason", "decided_at", "output_sha256"], ...rows]);
+  return lines([[safe(headings.get("id")), "decision", "decision_reason", "decided_at", "output_sha256"], ...rows]);
 }
 
 function save(text, name) {

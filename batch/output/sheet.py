@@ -42,7 +42,7 @@ from batch.output.images import check_images
 from batch.output.thumbnails import MOVED_AWAY, Thumbnails
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import jinja2
 
@@ -74,9 +74,14 @@ _VERSION = re.compile(r"(?P<stem>.+)\.(?:\d{8}T\d{6}Z|seed-\d+)(?:-\d+)?(?P<suff
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of a sheet by column, and for each the numbers of its images: product, texture, result, earlier ones."""
+    """The rows of a sheet by column, and for each the numbers of its images: product, texture, result, earlier ones.
+
+    `keys` and `own` are those of the report's columns.
+    """
 
     columns: dict[str, list[Any]]
+    keys: Mapping[str, str]
+    own: tuple[str, ...]
     figures: dict[str, Any]
     made_at: str
     status: FolderStatus
@@ -127,6 +132,8 @@ def _gather(ledger: Ledger, folder: OutputFolder, thumbs: Thumbnails, check: Cal
     first = list(islice(every, 1))
     rows = _Rows(
         {name: [] for name in columns.names},
+        columns.keys,
+        columns.own,
         report.summary(ledger, ledger.clock),
         iso(ledger.clock()),
         folder_status(ledger),
@@ -200,7 +207,10 @@ def _page(folder: OutputFolder, rows: _Rows, shown: Sequence[Shown], *, running:
     figures = rows.figures
     command = shlex.quote(str(folder.path.absolute()))  # the page is opened from anywhere
     data = {
-        "columns": [{"name": name, **_packed(values)} for name, values in rows.columns.items()],
+        "columns": [
+            {"name": name, "key": rows.keys[name], **_packed(values)} for name, values in rows.columns.items()
+        ],
+        "own": rows.own,
         "templated": ["id", *report.TEMPLATED],
         "products": _packed(rows.products),
         "textures": _packed(rows.textures),

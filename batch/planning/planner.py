@@ -29,10 +29,11 @@ from batch.manifest.naming import fold_name
 from batch.output.files import PREVIOUS, ImageListing
 from batch.output.folder import OutputFolder
 from batch.output.groups import group_column
+from batch.output.known_headings import known_headings
 from batch.pacing.observations import Observations
 from batch.planning.fingerprint import fingerprint, is_unchanged, remember
 from batch.planning.redo import FolderRows
-from batch.planning.validate import NO_SUCH_ID, ValidationReport, validate_rows
+from batch.planning.validate import NO_SUCH_ID, ValidationReport, under_heading, validate_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,7 +136,7 @@ def make_plan(
         plan = compare(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
         )
-        found = ValidationReport(tuple(totals.columns(ledger)), plan.rows)
+        found = ValidationReport(tuple(totals.columns(ledger)), rows=plan.rows)
 
         def adopt_again(*, pay_again: bool = False) -> None:
             adopt_unchanged(ledger, retry_failed=settings.retry_failed, pay_again=pay_again)
@@ -169,6 +170,7 @@ def make_plan(
     def adopt(*, pay_again: bool = False) -> None:
         whole = stage.adopt(
             found.columns,
+            headings=found.headings,
             merge=merging,
             retry_failed=settings.retry_failed,
             name=settings.reading.name or DEFAULT_NAME,
@@ -290,7 +292,8 @@ def stage_manifest(
         manifest = FolderRows(ledger, folder, redo, settings.only, settings.reading)
         path = manifest.path
     else:
-        manifest = open_manifest(path, settings.reading, out=folder.path)
+        known = known_headings(ledger)
+        manifest = open_manifest(path, settings.reading, out=folder.path, known=known)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
     if redo is not None and not merging:
@@ -321,7 +324,7 @@ def stage_manifest(
     if not all(problem.warning for problem in found.problems):
         raise ManifestError(found.problems, dropped=found.dropped)
     if wrong := list(_problems_beside(path, stage, folder, settings.only, merge=merging, linked=linked)):
-        raise ManifestError(wrong)
+        raise ManifestError([under_heading(manifest, problem) for problem in wrong])
     return stage, found, merging
 
 

@@ -26,6 +26,7 @@ from batch.manifest.manifest import open_manifest
 from batch.manifest.readers import own_report
 from batch.manifest.values import TemplateError, parse_template, parse_value
 from batch.output import report
+from batch.output.known_headings import known_headings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,9 +69,13 @@ class FolderRows:
         self._accepted = decisions.rows_with(ledger, Decision.ACCEPTED)
         self.accepted: list[tuple[int, str]] = []
         self._report = report.report_columns(ledger)
-        self._edits = open_manifest(folder.failures, reading) if folder.failures.exists() else None
-        names = own_report.without_outcomes(tuple(self._report.names))
-        self.columns = tuple(dict.fromkeys([*names, *(self._edits.columns if self._edits else ())]))
+        known = known_headings(ledger)
+        self._edits = (
+            open_manifest(folder.failures, reading, known=known) if folder.failures.exists() else None
+        )
+        names = own_report.without_outcomes(self._report.names)
+        self._headings = {self._report.keys[name]: name for name in names}
+        self.columns = tuple(dict.fromkeys([*self._headings, *(self._edits.columns if self._edits else ())]))
         self._edited: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -81,6 +86,10 @@ class FolderRows:
         """Which rows were asked for, to be said where there are none: "that is rejected"."""
         words = ["rejected"] if self._redo.rejected else sorted(self._statuses)
         return f"that is {' or '.join(words)}" if words else "of these ids"
+
+    def heading(self, name: str) -> str:
+        """Return what the report calls a column."""
+        return self._headings.get(name, name)
 
     def note(self, number: int, column: str) -> str:  # noqa: ARG002  a row has one line
         """Return where an edited row was edited."""
@@ -94,7 +103,6 @@ class FolderRows:
                 yield entry
             else:
                 edits[entry.cells.get("id", "").strip()] = entry
-        names = own_report.without_outcomes(tuple(self._report.names))
         for number, row in enumerate(totals.report_rows(self._ledger), start=2):
             if not self._chosen(row):
                 continue
@@ -107,7 +115,7 @@ class FolderRows:
                 self.accepted.append((number, row.id))
                 continue
             cells = self._report.cells(row, self._base)
-            texts = {name: unescape_formula(str(cells[name])) for name in names}
+            texts = {key: unescape_formula(str(cells[name])) for key, name in self._headings.items()}
             if self._redo.seed is None and row.status in _ENDED:
                 texts["seed"] = str(_another_seed(row.parameters["seed"]))
             edited = edits.get(texts["id"]) if row.status in report.FAILURES else None

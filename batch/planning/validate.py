@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batch.core.config import DEFAULT_NAME
@@ -15,8 +15,10 @@ from batch.ledger.ledger import Ledger
 from batch.ledger.staging import Stage
 from batch.manifest.columns import report_names
 from batch.manifest.expand import Expander
+from batch.manifest.headings import report_headings
 from batch.manifest.manifest import open_manifest
 from batch.manifest.naming import fold_name
+from batch.output.known_headings import headings_beside
 from batch.planning.redo import FolderRows, Rework
 
 if TYPE_CHECKING:
@@ -38,9 +40,14 @@ MOST_PROBLEMS = 10_000
 
 @dataclass
 class ValidationReport:
-    """The problems of one pass over a manifest; `dropped` errors beyond MOST_PROBLEMS are only counted."""
+    """The problems of one pass over a manifest; `dropped` errors beyond MOST_PROBLEMS are only counted.
+
+    `columns` are the manifest's own columns as the report writes them, `headings` all of them, each with the parameter or `id`
+    that it is, "" for an own one.
+    """
 
     columns: tuple[str, ...] = ()
+    headings: tuple[tuple[str, str], ...] = ()
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     dropped: int = 0
@@ -70,9 +77,12 @@ class ValidationReport:
 
 
 def validate(path: Path, reading: Reading, links: ManifestLinks | None = None) -> ValidationReport:
-    """Check a manifest without a folder and without the network; note the links of its good rows in `links`."""
+    """Check a manifest without the network, and without a folder but for the headings of one that it lies in.
+
+    Notes the links of its good rows in `links`.
+    """
     try:
-        manifest = open_manifest(path, reading)
+        manifest = open_manifest(path, reading, known=headings_beside(path))
     except ManifestError as exc:
         return ValidationReport(problems=list(exc.problems))
     with closing(Ledger.temporary()) as ledger:
@@ -101,7 +111,10 @@ def validate_rows(
     `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early. A
     `redo` changes the rows and takes in those of `only` alone, since the others stay what they are.
     """
-    found = ValidationReport(tuple(report_names(manifest.columns).values()))
+    found = ValidationReport(
+        tuple(report_names(manifest.columns).values()),
+        tuple(report_headings(manifest.columns, manifest.heading)),
+    )
     rework = Rework(redo) if redo is not None and redo.changes else None
     rows = Expander(
         manifest,
@@ -117,7 +130,7 @@ def validate_rows(
     payloads = _payloads(rows, stage, found, gone, chosen=chosen, check=check)
     found.rows = stage.fill(payloads if links is None else _with_links(payloads, links), fold_name)
     for problem in stage.problems(str(manifest.path)):
-        found.add(problem)
+        found.add(under_heading(manifest, problem))
     if gone:
         which = f"{counted(len(gone), 'row')} that need no sending: {named_rows(gone)}"
         remedy = "What was paid for stays their work until their cells are edited."
@@ -132,6 +145,11 @@ def _with_links(payloads: Iterable[Payload], links: ManifestLinks) -> Iterator[P
     for payload in payloads:
         links.note(payload)
         yield payload
+
+
+def under_heading(manifest: Manifest, problem: Problem) -> Problem:
+    """Return a problem of a column under the heading that the file has for it."""
+    return problem if problem.column is None else replace(problem, column=manifest.heading(problem.column))
 
 
 def _payloads(

@@ -14,12 +14,14 @@ import codecs
 from abc import ABC, abstractmethod
 from functools import partial
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from batch.core.csv_format import bad_character, unsendable
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
 from batch.manifest.columns import is_own
+from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings, Headings, find_headings
 from batch.manifest.naming import shown
 from batch.manifest.problems import did_you_mean
 from batch.manifest.readers import own_report
@@ -37,6 +39,7 @@ SAVE_AS_UTF8 = 'Save it as "CSV UTF-8", or name its encoding with --encoding (fr
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _ZIP = b"PK\x03\x04"
 _HEAD = 512
+NONE_SAID: Mapping[str, str] = MappingProxyType({})
 MAX_RECORD = 1 << 20
 """Characters of a line, and of a record of several lines: one that never ends is not held."""
 
@@ -55,10 +58,16 @@ class StreamingManifest(ABC):
     tabular = True
     header_line: int | None = None
 
-    def __init__(self, path: Path, reading: Reading, out: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reading: Reading,
+        out: Path | None = None,
+        known: FolderHeadings = NOTHING_KNOWN,
+    ) -> None:
         """Open a file; raise ManifestError with all problems of its columns, and with the warnings after them.
 
-        `out` is the output folder of this run, whose images no glob yields.
+        `out` is the output folder of this run, whose images no glob yields; `known` what that remembers of headings.
         """
         check_readable(path)
         self.path = path
@@ -68,19 +77,26 @@ class StreamingManifest(ABC):
         self._encoding = reading.encoding
         self._codec = DEFAULT
         self._out = out
+        self._known = known
+        self._headings = Headings(())
         try:
-            names, found = self._open()
+            found = self._open()
         except UnicodeError:
             raise ManifestError([undecodable(path, self._codec)]) from None
         problems = sorted(found, key=attrgetter("warning"))
         self._warnings = [problem for problem in problems if problem.warning]
         if len(problems) > len(self._warnings):
             raise ManifestError(problems)
+        names = self._headings.names
         self.texbatch_own = is_own(names)
         self.columns = own_report.restored_names(names) if self.texbatch_own else names
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._file} with {len(self.columns)} columns>"
+
+    def heading(self, name: str) -> str:
+        """Return what the file calls a column; the name itself where no heading is it."""
+        return self._headings.heading(name)
 
     def note(self, number: int, column: str) -> str:  # noqa: ARG002  for formats that name a cell
         """Return "": a row's number says where it is."""
@@ -103,11 +119,19 @@ class StreamingManifest(ABC):
             yield undecodable(self.path, self._codec)
 
     @abstractmethod
-    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
-        """Return the columns' names, and all problems and warnings that are found before the first row.
+    def _open(self) -> Iterable[Problem]:
+        """Take in the headings; return all problems and warnings that are found before the first row.
 
         Raises ManifestError where there are no columns to speak of.
         """
+
+    def _take_headings(self, written: Sequence[str], said: Mapping[str, str] = NONE_SAID) -> None:
+        """Find which of the headings is which parameter; `said` is a mapping in the file, which options go before."""
+        mapping = {**said, **self._reading.columns}
+        if is_own(written):
+            self._headings = own_report.headings(tuple(written), mapping, self._known)
+        else:
+            self._headings = find_headings(written, mapping, self._known)
 
     @abstractmethod
     def _rows(self) -> Iterator[Row | Problem]:
@@ -121,7 +145,8 @@ class StreamingManifest(ABC):
         problems: list[Problem] = []
         for name, value in values:
             if isinstance(value, Issue):
-                problems.append(Problem(self._file, number, name or None, value.reason, value.remedy))
+                column = self.heading(name) or None
+                problems.append(Problem(self._file, number, column, value.reason, value.remedy))
             elif value is not None:
                 cells[name] = value
         if problems:
@@ -135,7 +160,13 @@ class StreamingManifest(ABC):
         One with half a character never was, since it cannot be sent: only its problems are returned.
         """
         problems = [
-            Problem(self._file, row.number, name, self.note(row.number, name) + issue.reason, issue.remedy)
+            Problem(
+                self._file,
+                row.number,
+                self.heading(name),
+                self.note(row.number, name) + issue.reason,
+                issue.remedy,
+            )
             for name, cell in row.cells.items()
             if (issue := bad_character(cell))
         ]

@@ -19,7 +19,7 @@ from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING
 
 from batch.core.models import Issue, Problem, Row
-from batch.manifest.columns import header_problems
+from batch.manifest.headings import header_problems
 from batch.manifest.readers.base import (
     BOM,
     MAX_RECORD,
@@ -52,22 +52,22 @@ class CsvManifest(StreamingManifest):
 
     suffixes = (".csv", ".tsv")
 
-    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+    def _open(self) -> Iterable[Problem]:
         self._codec = codec_of(self.path, self._encoding)
-        self._known = KnownHeadings(self._reading)
+        self._table_top = KnownHeadings(self._reading, self._known)
         # Of the process, and only ever raised: csv's own limit is an eighth of the longest cell that we read.
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD + 2))
         with self.path.open(encoding=self._codec, newline="") as stream:
             self._read_header(numbered_lines(stream))
-        problems = self._header_problems()
+        self._take_headings(self._header)
         if len(self._header) == 1 and "|" in self._header[0]:
             reason, remedy = "the columns are separated by |.", "Use comma, semicolon or tab."
-            problems = iter([Problem(self._file, self.header_line, None, reason, remedy)])
-        return self._header, problems
+            return [Problem(self._file, self.header_line, None, reason, remedy)]
+        return self._header_problems()
 
     def _header_problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the names of the columns."""
-        return header_problems(self._file, self._header, lambda _name: self.header_line)
+        return header_problems(self._file, self._headings, lambda _name: self.header_line, self._header)
 
     def _read_header(self, lines: Iterator[tuple[int, str]]) -> None:
         texts = ((number, line) for number, text in lines if (line := text.removeprefix(BOM)).strip())
@@ -102,19 +102,23 @@ class CsvManifest(StreamingManifest):
         self, number: int, line: str, lines: Iterator[tuple[int, str]]
     ) -> Iterator[tuple[int, str]]:
         """Return the lines from the header on: titles above it are not read. `line` is the first that is not blank."""
-        if self._known.known(_cells(line, self._separator_in(line))) or "|" in line or len(line) > MAX_HEADER:
+        if (
+            self._table_top.known(_cells(line, self._separator_in(line)))
+            or "|" in line
+            or len(line) > MAX_HEADER
+        ):
             return chain([(number, line)], lines)
         short = takewhile(lambda entry: len(entry[1]) <= MAX_HEADER, lines)
         seen = [(number, line), *islice(short, LOOKED_AT)]
         written = [index for index, (_, text) in enumerate(seen) if text.strip()]
         rows = [_cells(seen[index][1], self._separator_in(seen[index][1])) for index in written]
-        header = self._known.header_in([list(filter(None, map(str.strip, row))) for row in rows])
+        header = self._table_top.header_in([list(filter(None, map(str.strip, row))) for row in rows])
         return chain(seen[written[header] :], lines)
 
     def _separator_in(self, line: str) -> str:
         """Return the separator that makes the most headings of a line, or else the most cells."""
         rows = {mark: _cells(line, mark) for mark in SEPARATORS}
-        return max(SEPARATORS, key=lambda mark: (len(self._known.known(rows[mark])), len(rows[mark])))
+        return max(SEPARATORS, key=lambda mark: (len(self._table_top.known(rows[mark])), len(rows[mark])))
 
     def _rows(self) -> Iterator[Row | Problem]:
         blank = self.separator + " \t\r\n"
@@ -129,19 +133,22 @@ class CsvManifest(StreamingManifest):
                     yield self._row(first, written, cells)
 
     def _row(self, number: int, written: str, cells: list[str]) -> Row | Problem:
-        header, width = self._header, self._width
+        header, width = self._headings.names, self._width
         misquoted = _misquoted(written, self.separator) if '"' in written else {}
         if not len(header) <= len(cells) <= width:
             issue = next(iter(misquoted.values()), None) or self._wrong_width(len(cells))
             return Problem(self._file, number, None, issue.reason, issue.remedy)
         if any(map(str.strip, cells[len(header) :])):
-            reason = f"there is text in a column without a name, after the column {header[-1]}."
+            reason = f"there is text in a column without a name, after the column {self._header[-1]}."
             return Problem(self._file, number, None, reason, "Name the column in the header, or empty it.")
         row = Row(number, dict(zip(header, cells, strict=False)))
         if not misquoted:
             return row
         named = [(header[index], issue) for index, issue in misquoted.items() if index < len(header)]
-        problems = [Problem(self._file, number, name, issue.reason, issue.remedy) for name, issue in named]
+        problems = [
+            Problem(self._file, number, self.heading(name), issue.reason, issue.remedy)
+            for name, issue in named
+        ]
         return row._replace(
             formerly={name: row.cells[name] for name, _ in named}, unless_paid=tuple(problems)
         )

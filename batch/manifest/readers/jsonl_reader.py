@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batch.core.models import Issue, Problem, Row
-from batch.manifest.columns import header_problems
+from batch.manifest.headings import header_problems
 from batch.manifest.readers.base import (
     MAX_RECORD,
     StreamingManifest,
@@ -26,7 +26,7 @@ from batch.manifest.readers.base import (
 from batch.manifest.readers.cells import as_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_KEYS = 1000
 ONE_A_LINE = 'Write one object a line: {"image_1": "…", "image_2": "…", "prompt": "…"}.'
@@ -37,12 +37,12 @@ class JsonlManifest(StreamingManifest):
 
     suffixes = (".jsonl",)
 
-    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+    def _open(self) -> Iterable[Problem]:
         self._codec = codec_of(self.path, self._encoding)
         seen = self._keys()
-        names = tuple(seen)
-        named = tuple(name for name in names if name)
-        return names, header_problems(self._file, named, seen.get)
+        self._take_headings(tuple(seen))
+        named = tuple(name for name in seen if name)
+        return header_problems(self._file, self._headings, seen.get, named)
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """Yield (number, line) of every line with any text; one that is too long is cut."""
@@ -71,6 +71,7 @@ class JsonlManifest(StreamingManifest):
         return seen
 
     def _rows(self) -> Iterator[Row | Problem]:
+        renames = self._headings.renames
         decoder = json.JSONDecoder(
             object_pairs_hook=_Object, parse_float=_number, parse_constant=_refuse_constant
         )
@@ -88,7 +89,7 @@ class JsonlManifest(StreamingManifest):
                     return
                 continue
             if isinstance(parsed, _Object):
-                yield from self._row_of(number, _values(parsed))
+                yield from self._row_of(number, _values(parsed, renames))
             else:
                 yield self._problem(number, "is not an object.", ONE_A_LINE)
 
@@ -119,10 +120,10 @@ class _Object(list[tuple[str, Any]]):
     """A JSON object as its pairs, so that a key given twice is found."""
 
 
-def _values(fields: _Object) -> Iterator[tuple[str, str | Issue | None]]:
+def _values(fields: _Object, renames: Mapping[str, str]) -> Iterator[tuple[str, str | Issue | None]]:
     names: set[str] = set()
     for key, value in fields:
-        name = key.strip()
+        name = renames.get(key.strip(), key.strip())
         if not name:
             yield name, Issue("a key is empty.", "Name the column.")
         elif name in names:

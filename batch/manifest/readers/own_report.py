@@ -1,17 +1,20 @@
 """texbatch's own files as manifests: report.csv and failures.csv, perhaps with a person's edits.
 
 Rule 1: the outcome columns are dropped and the escaped cells are unescaped, so that a failed row is read as it was given.
+Its columns have the user's headings; the folder, or `--column`, says which parameters they are.
 Rule 2: a row that the service may be working on is refused: sent again it would be paid for twice.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batch.core.csv_format import ADDED_LATER, OWN_PREFIX, unescape_formula
 from batch.core.models import Problem
 from batch.manifest.columns import ID, OUTCOME_NAMES
+from batch.manifest.headings import FolderHeadings, Headings, find_headings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +32,14 @@ def without_outcomes(header: tuple[str, ...]) -> tuple[str, ...]:
     ours = header[header.index("status") :] if "status" in header else header
     later = {name for name in ADDED_LATER if name in ours and OWN_PREFIX + name not in header}
     return tuple(name for name in header if name not in OUTCOME_NAMES and name not in later)
+
+
+def headings(header: tuple[str, ...], mapping: Mapping[str, str], known: FolderHeadings) -> Headings:
+    """Return which heading of a file of ours is which parameter; own columns and outcomes are named as written."""
+    plain = {unescape_formula(heading): heading for heading in without_outcomes(header)}
+    found = find_headings(tuple(plain), mapping, known)
+    renamed = {plain[heading]: name for name, heading in found.written.items()}
+    return replace(found, names=tuple(renamed.get(heading, heading) for heading in header))
 
 
 def restored_names(header: tuple[str, ...]) -> tuple[str, ...]:

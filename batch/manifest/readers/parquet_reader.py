@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
-from batch.manifest.columns import header_problems
+from batch.manifest.headings import header_problems
 from batch.manifest.readers.base import StreamingManifest, refuse
 from batch.manifest.readers.cells import as_cell
 
@@ -32,15 +32,16 @@ class ParquetManifest(StreamingManifest):
     suffixes = (".parquet",)
     is_text = False
 
-    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+    def _open(self) -> Iterable[Problem]:
         with self._opened() as file:
             schema = file.schema_arrow
             fields = [field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)]
         self._indices = [index for index, field in enumerate(schema) if field in fields]
-        self._names = tuple(field.name.strip() for field in fields)
-        problems = [*header_problems(self._file, self._names, lambda _name: None), *self._nested(fields)]
+        written = tuple(field.name.strip() for field in fields)
+        self._take_headings(written)
+        problems = header_problems(self._file, self._headings, lambda _name: None, written)
         self._texts = [_converter(field.type) for field in fields]
-        return self._names, problems
+        return [*problems, *self._nested(fields)]
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -59,14 +60,14 @@ class ParquetManifest(StreamingManifest):
     def _nested(self, fields: list[Any]) -> Iterator[Problem]:
         from pyarrow import types  # noqa: PLC0415  an optional extra
 
-        for field, name in zip(fields, self._names, strict=True):
+        for field, name in zip(fields, self._headings.names, strict=True):
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
             if types.is_nested(kind) or types.is_run_end_encoded(kind):
                 remedy = "A cell is one value: write it as text, or leave the column out."
-                yield Problem(self._file, None, name, f"is a column of {kind}.", remedy)
+                yield Problem(self._file, None, self.heading(name), f"is a column of {kind}.", remedy)
 
     def _rows(self) -> Iterator[Row | Problem]:
-        number = 0
+        number, names = 0, self._headings.names
         try:
             with self._opened() as file:
                 batches = file.iter_batches(BATCH_ROWS, use_threads=False)
@@ -77,7 +78,7 @@ class ParquetManifest(StreamingManifest):
                     ]
                     for values in zip(*cells, strict=True):
                         number += 1
-                        yield from self._row_of(number, zip(self._names, values, strict=True))
+                        yield from self._row_of(number, zip(names, values, strict=True))
         except ManifestError as error:  # damaged further on: the rows before have been yielded
             yield from error.problems
 

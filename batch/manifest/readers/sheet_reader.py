@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
 from batch.core.parameters import BY_NAME, IMAGE_PARAMETERS, PARAMETERS
-from batch.manifest.columns import ID, header_problems
+from batch.manifest.columns import ID
+from batch.manifest.headings import header_problems
 from batch.manifest.naming import is_url
 from batch.manifest.problems import ProblemLog, did_you_mean
 from batch.manifest.readers.base import StreamingManifest, refuse
@@ -113,9 +114,10 @@ class SheetManifest(StreamingManifest):
     read_before = True
     """Whether an earlier version read this format, and may have paid for its rows."""
 
-    def _open(self) -> tuple[tuple[str, ...], Iterable[Problem]]:
+    def _open(self) -> Iterable[Problem]:
         self._found = ProblemLog(self.path)
-        self._headings = KnownHeadings(self._reading)
+        self._known_at_top = KnownHeadings(self._reading, self._known)
+        self._written: tuple[str, ...] = ()
         self._names: dict[int, str] = {}
         self._unnamed: set[int] = set()
         self._warned: set[str] = set()
@@ -124,10 +126,9 @@ class SheetManifest(StreamingManifest):
             top = self._chosen(sheets)
             self._take(top)
         self._check_merges(top.sheet.merged)
-        names = tuple(self._names.values())
         self._letters = {name: column_letters(index) for index, name in self._names.items()}
-        header = header_problems(self._file, names, lambda _name: self.header_line)
-        return names, [*self._found.entries, *header]
+        header = header_problems(self._file, self._headings, lambda _name: self.header_line, self._written)
+        return [*self._found.entries, *header]
 
     def note(self, number: int, column: str) -> str:
         """Return the cell as a prefix for messages."""
@@ -203,8 +204,8 @@ class SheetManifest(StreamingManifest):
             rows.append((row.number, [text.strip() for text in texts if text.strip()]))
         if not rows:
             return SheetTop(sheet, None, (), set())
-        number, headings = rows[self._headings.header_in([texts for _, texts in rows])]
-        return SheetTop(sheet, number, headings, self._headings.known(headings))
+        number, headings = rows[self._known_at_top.header_in([texts for _, texts in rows])]
+        return SheetTop(sheet, number, headings, self._known_at_top.known(headings))
 
     # -- its rows ------------------------------------------------------------------------------------------------------
 
@@ -255,6 +256,9 @@ class SheetManifest(StreamingManifest):
                 self._found.problem(row.number, None, at(cell) + value.reason, value.remedy)
             elif name := value[1].strip():
                 self._names[cell.column] = name
+        self._written = tuple(self._names.values())
+        self._take_headings(self._written)
+        self._names = dict(zip(self._names, self._headings.names, strict=True))
 
     def _row(self, sheet: BookSheet, row: SheetRow) -> Iterator[Row | Problem]:
         texts = dict.fromkeys(self._names.values(), "")
@@ -267,7 +271,8 @@ class SheetManifest(StreamingManifest):
                 continue
             value = _VALUELESS if sheet.is_valueless(cell) else self._cell(cell, name)
             if isinstance(value, Issue):
-                faults.append(Problem(self._file, row.number, name, at(cell) + value.reason, value.remedy))
+                column = self.heading(name)
+                faults.append(Problem(self._file, row.number, column, at(cell) + value.reason, value.remedy))
             else:
                 texts[name], before = value
                 if name in IMAGE_PARAMETERS and (link := sheet.link(cell)):
@@ -316,7 +321,7 @@ class SheetManifest(StreamingManifest):
     def _once(self, what: str, cell: Any, name: str, reason: str, remedy: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            self._found.warning(cell.row, name or None, at(cell) + reason, remedy)
+            self._found.warning(cell.row, self.heading(name) or None, at(cell) + reason, remedy)
 
     def _check_merges(self, merged: Sequence[tuple[str, str]]) -> None:
         top = self.header_line or 0

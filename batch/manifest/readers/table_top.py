@@ -7,11 +7,10 @@ the message about missing columns shows the headings that a person sees.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from batch.core.parameters import BY_NAME
-from batch.manifest.columns import ID
+from batch.manifest.columns import SPELLINGS, fold
+from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,20 +23,16 @@ LOOKED_AT = 50
 _LONGEST_HEADING = 200
 _FEWEST = 2
 _OUTCOMES = ("payload_key", "run_id")  # of texbatch's own reports
-_NO_LETTERS = re.compile(r"[\s_-]+")
-
-
-def fold(heading: str) -> str:
-    """Return a heading without letter case, blanks, - and _, which make no difference."""
-    return _NO_LETTERS.sub("", heading.casefold())
 
 
 class KnownHeadings:
     """The headings that a table is known by: of the parameters and the id, of a report's own columns, and the mapped ones."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._names = {fold(name): name for name in (ID, *BY_NAME, *_OUTCOMES)}
-        self._names |= {fold(heading): name for name, heading in reading.columns.items()}
+    def __init__(self, reading: Reading, known: FolderHeadings = NOTHING_KNOWN) -> None:
+        """Take the mapping of `reading`, and what the output folder remembers."""
+        self._names = {fold(heading): meaning for heading, meaning in known.meanings.items() if meaning}
+        self._names |= SPELLINGS | {fold(name): name for name in _OUTCOMES}
+        self._names |= {fold(heading): name for name, heading in reading.columns.items() if heading}
         self._mapped = frozenset(reading.columns)
 
     def known(self, row: Collection[str]) -> set[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from batch.manifest.headings import Headings
     from batch.manifest.input_images import OutputFolders
     from batch.manifest.problems import ProblemLog
 
@@ -42,13 +43,17 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class MatrixContext:
-    """The rest of the manifest, for its matrix: paths start at `folder`; `limit` more rows are allowed."""
+    """The rest of the manifest, for its matrix: paths start at `folder`; `limit` more rows are allowed.
+
+    `headings` are those of the whole manifest.
+    """
 
     folder: Path
     rows: Sequence[Mapping[str, str]]
     defaults: Mapping[str, str]
     limit: int
     outputs: OutputFolders
+    headings: Headings
 
 
 class Axes:

@@ -21,14 +21,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from batch.core.csv_format import bad_character
 from batch.core.errors import ManifestError
 from batch.core.parameters import BY_NAME
+from batch.manifest.columns import spelt
+from batch.manifest.headings import which_parameter
 from batch.manifest.readers.base import BOM, check_readable, codec_of, refuse, undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from batch.manifest.problems import ProblemLog
 
+COLUMNS_KEY = "columns"
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 20
 MAX_TEXT = 1 << 20
@@ -75,6 +78,14 @@ class Fields:
     nodes: dict[str, Node] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give some keys other names, in place."""
+        pairs = [(names.get(key, key), node, self.lines[key]) for key, node in self.nodes.items()]
+        self.nodes.clear()
+        self.lines.clear()
+        for key, node, line in pairs:
+            self.nodes[key], self.lines[key] = node, line
+
 
 Node = ScalarNode | Items | Fields
 
@@ -101,6 +112,29 @@ def read_document(path: Path, encoding: str | None, found: ProblemLog) -> Node:
         line = source[: source.find(chr(code))].count("\n") + 1
         reason = f"has the control character #x{code:02x}."
         refuse(path, line, reason, "Remove it, or save the file as plain UTF-8.")
+
+
+def read_columns(node: Node | None, found: ProblemLog) -> dict[str, str]:
+    """Return `columns`, the headings by parameter or `id`, "" where no column is it; what is neither is a problem."""
+    if node is None:
+        return {}
+    if not isinstance(node, Fields):
+        remedy = 'Write `columns: {image_1: "Bild 1", id: SKU}`.'
+        found.problem(node.line, COLUMNS_KEY, "is not a mapping.", remedy)
+        return {}
+    columns: dict[str, str] = {}
+    for name, value in node.nodes.items():
+        line, column = node.lines[name], f"{COLUMNS_KEY}.{name}"
+        parameter = spelt(name)
+        if not isinstance(value, ScalarNode):
+            found.problem(line, column, "is not a heading.", "Write the heading of one column.")
+        elif parameter is None:
+            found.problem(line, column, "is not a parameter.", which_parameter(name))
+        elif parameter in columns:
+            found.problem(line, column, "is given twice.", "Remove one of the two.")
+        else:
+            columns[parameter] = (value.text or "").strip()
+    return columns
 
 
 def read_source(path: Path, encoding: str | None) -> str:
@@ -226,7 +260,7 @@ class _Builder:
 
     def _check_cut(self, name: str, value: Node) -> None:
         """Warn where the end of a text was probably taken for a comment."""
-        parameter = BY_NAME.get(name)
+        parameter = BY_NAME.get(spelt(name) or name)
         if parameter is not None and (parameter.choices or parameter.kind in {"int", "bool"}):
             return
         for item in value.nodes if isinstance(value, Items) else [value]:

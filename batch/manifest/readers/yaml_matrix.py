@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from batch.manifest.columns import misspelt
+from batch.manifest.headings import misspelt
 from batch.manifest.problems import did_you_mean
 from batch.manifest.readers.yaml_axis import Axes, MatrixContext
 from batch.manifest.readers.yaml_document import Fields, Items, Node, ScalarNode
@@ -46,7 +46,7 @@ def expand_matrix(node: Fields, given: MatrixContext, found: ProblemLog) -> list
         for column in (column for choice in choices for column in choice):
             start.setdefault(column, "")
     reader.warn_of_outputs(node.line)
-    _check_names(node, axes, found)
+    _check_names(node, axes, given, found)
     rules = _rules(node.nodes.get(EXCLUDE), start, found)
     count = prod(len(choices) for choices in axes.values())
     if count > given.limit:
@@ -101,7 +101,9 @@ def _combined(
     return combinations
 
 
-def _check_names(node: Fields, axes: Mapping[str, list[Choice]], found: ProblemLog) -> None:
+def _check_names(
+    node: Fields, axes: Mapping[str, list[Choice]], given: MatrixContext, found: ProblemLog
+) -> None:
     giver: dict[str, str] = {}
     for axis, choices in axes.items():
         for column in dict.fromkeys(column for choice in choices for column in choice):
@@ -109,7 +111,7 @@ def _check_names(node: Fields, axes: Mapping[str, list[Choice]], found: ProblemL
             if other != axis:
                 reason = f"gives {column}, and so does the axis {other}."
                 found.problem(node.lines[axis], f"matrix.{axis}", reason, "Let one axis give it.")
-    for name, issue, warning in misspelt(tuple(node.nodes)):
+    for name, issue, warning in misspelt(tuple(node.nodes), given.headings):
         note = found.warning if warning else found.problem
         note(node.lines[name], f"matrix.{name}", issue.reason, issue.remedy)
 

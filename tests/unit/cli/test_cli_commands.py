@@ -125,7 +125,7 @@ def test_a_command_in_a_message_is_one_that_a_shell_takes(hosted, command, pairs
     (line,) = [line for line in why.splitlines() if "texbatch retry" in line]
     assert shlex.split(line.partition("then: ")[2]) == ["texbatch", "retry", str(out)]
     odd = pairs.rename(tmp_path / "my pairs.csv")
-    odd.write_text(odd.read_text().replace("image_1", "image1"))
+    odd.write_text(odd.read_text().replace("image_1", "imag_1"))
     told = command("doctor", odd)[1]
     assert f"texbatch validate '{odd}'" in told
 

@@ -52,7 +52,7 @@ PARAMETERS = {
 }
 OTHERS = {
     "--out", "--local", "--api-key-file", "--progress", "--log-format", "--metrics-file", "--quiet", "--verbose",
-    "--dry-run", "--help", "--same-account",
+    "--dry-run", "--help", "--same-account", "--column",
 }  # fmt: skip
 """Each has tests of its own."""  # fmt: skip
 
@@ -354,3 +354,24 @@ def test_an_image_for_all_rows_starts_at_the_current_folder_or_at_the_job_file(
     assert caught.settings.reading.parameters == {"image_2": f"{here}/{given}"}
     command("run", job(image_2=f'"{given}"'))
     assert caught.settings.reading.parameters == {"image_2": f"{tmp_path}/{given}"}
+
+
+def test_columns_come_from_the_command_line_before_the_job_file(command, caught, job):
+    path = job(columns='{image_1: "Bild 1", id: SKU, quality: null}')
+    assert command("run", path, "--column", "Image 1=Foto", "--column", "seed=")[0] == 0
+    assert caught.settings.reading.columns == {"image_1": "Foto", "id": "SKU", "quality": "", "seed": ""}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        pytest.param(["image_1"], "write PARAMETER=HEADING", id="no heading"),
+        pytest.param(["imag_1=Bild"], "Did you mean image_1?", id="misspelt"),
+        pytest.param(["Bild 1=image_1"], 'Did you mean --column image_1="Bild 1"?', id="the wrong way round"),
+        pytest.param(["seed=A", "seed=B"], "a parameter is one column", id="two headings"),
+    ],
+)
+def test_a_column_that_cannot_be_meant_is_an_error_with_what_to_write(command, caught, pairs, given, says):
+    options = [part for text in given for part in ("--column", text)]
+    code, _, why = command("run", pairs, "--out", "out", *options)
+    assert (code, says in why) == (2, True)

@@ -39,6 +39,10 @@ def test_null_is_not_given(job):
         pytest.param("manifest: [a, b]\n", ["1:manifest: is missing. Name the manifest"], id="two manifests"),
         pytest.param("manifest: a.csv\nlocal: true\nlocal: false\n", ["3: the key local is given twice"], id="twice"),
         pytest.param("- a\n", ["1:manifest: is missing."], id="list"),
+        pytest.param("manifest: a.csv\ncolumns: [a]\n", ["2:columns: is not a mapping. Write `columns: {image_1:"], id="a list of columns"),
+        pytest.param("manifest: a.csv\ncolumns: {imag_1: A, seed: [B], Image 1: A, image_1: B}\n",
+                     ["2:columns.imag_1: is not a parameter. Did you mean image_1?", "2:columns.seed: is not a heading.",
+                      "2:columns.image_1: is given twice."], id="columns"),
         pytest.param("manifest: a.csv\nx: [\n", ["3: does not fit here: a bracket is open"], id="no YAML"),
     ],
 )  # fmt: skip

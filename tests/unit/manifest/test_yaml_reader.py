@@ -110,7 +110,7 @@ def test_billion_laughs_is_no_joke_and_no_harm(read_yaml):
             "rows: []\nrow: []\nmatrx: {}\nfoo: 1\n",
             ["catalog.yaml:2:row: is not a key of a manifest. Did you mean rows?",
              "catalog.yaml:3:matrx: is not a key of a manifest. Did you mean matrix?",
-             "catalog.yaml:4:foo: is not a key of a manifest. Known are defaults, rows, matrix."],
+             "catalog.yaml:4:foo: is not a key of a manifest. Known are columns, defaults, rows, matrix."],
             id="unknown keys",
         ),
         pytest.param("rows: {a: b}\n", ["catalog.yaml:1:rows: is not a list. Start each row with a dash"], id="rows a mapping"),

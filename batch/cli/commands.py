@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from batch.cli import admin_commands, console, mark_command, options, serve_command
+from batch.cli import admin_commands, console, mark_command, new_command, options, serve_command
 from batch.cli.log import info, problems
 from batch.cli.options import Location, Option, ParsedOptions, parse_options
 from batch.core.config import SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
@@ -266,7 +266,7 @@ def _check_links(links: ManifestLinks) -> dict[str, LinkFault]:
 
 
 for elsewhere in (
-    serve_command.serve, mark_command.mark, admin_commands.status, admin_commands.report, admin_commands.resolve, admin_commands.restore,
+    serve_command.serve, new_command.new, mark_command.mark, admin_commands.status, admin_commands.report, admin_commands.resolve, admin_commands.restore,
     admin_commands.doctor, admin_commands.completion,
 ):  # fmt: skip
     texbatch.add_command(elsewhere)

@@ -1,5 +1,6 @@
-"""The commands on a folder besides a run: resolve unknown rows, restore moved images, check an installation.
+"""The commands besides a run: resolve unknown rows, restore moved images, check an installation, write a first manifest.
 
-`resolve.py` changes states only, `restore.py` pays only after a person confirms, `doctor.py` changes nothing.
+`resolve.py` changes states only, `restore.py` pays only after a person confirms, `doctor.py` changes nothing,
+`new_manifest.py` writes one new file.
 It may import every package except cli.
 """

@@ -160,7 +160,7 @@ class Axes:
             self._problem(node, name, "has a glob that is empty or holds a NUL.", remedy)
             return []
         matches = glob(pattern, root_dir=self._folder, recursive=True)  # noqa: PTH207  may be absolute; no dotfiles
-        files = sorted((file for file in matches if (self._folder / file).is_file()), key=_natural)
+        files = sorted((file for file in matches if (self._folder / file).is_file()), key=natural_order)
         files = [file for file in files if not self._is_output(file)]
         if not files and matches and self._left_out:
             remedy = "Keep products elsewhere, or give another --out. A result that is meant can be named in `rows:`."
@@ -193,13 +193,14 @@ class Axes:
         parent = self._folder / re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
         if not parent.is_dir():
             return f"There is no folder {parent}; paths start at the manifest's folder."
-        names = sorted((entry.name for entry in parent.iterdir() if entry.is_file()), key=_natural)
+        names = sorted((entry.name for entry in parent.iterdir() if entry.is_file()), key=natural_order)
         if not names:
             return f"The folder {parent} holds no file."
         return f"{parent} holds {len(names)} files such as {shown(names[0])}; letter case matters."
 
 
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return the key that sorts files in natural order: 2 before 10."""
     pieces = _DIGITS.split(name.casefold())
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces], name
 

@@ -342,7 +342,7 @@ def confirm(plan: Plan) -> bool:
     """
     if has_terminal():
         changed(plan)
-    price = f", about {format_usd(plan.cost_of('changed'))}"
+    price = f", {plan.about(plan.cost_of('changed'))}"
     what = "would be made again as other work" if plan.redo else "changed since they were paid for"
     return _agreed(f"{counted(len(plan.changed), 'row')} {what}. Pay for them again{price}?")
 
@@ -351,7 +351,7 @@ def confirm_again(plan: Plan) -> bool:
     """Ask on a terminal whether the same work may be paid for again; without one the answer is no."""
     if has_terminal():
         again(plan)
-    price = f", about {format_usd(plan.again_cost)}"
+    price = f", {plan.about(plan.again_cost)}"
     rows = counted(len(plan.again), "row")
     return ask(f"{rows} would be paid for again, for the same work. Pay{price}? (no: they are left out)")
 
@@ -361,7 +361,7 @@ def confirm_candidates(plan: Plan) -> bool:
 
     Raises UsageError when a person says no.
     """
-    price = f", about {format_usd(plan.candidates_cost)}"
+    price = f", {plan.about(plan.candidates_cost)}"
     return _agreed(f"{counted(plan.candidates, 'further image')}, more seeds a row. Pay for them{price}?")
 
 

@@ -259,7 +259,7 @@ READING = (
 """How a manifest is read."""
 
 CHOICE = (
-    Option("--price", type=Value("usd", _price), help="What a job costs, where the folder does not know yet."),
+    Option("--price", type=Value("usd", _price), help="What a job costs until the account has paid for one; else the list price."),
     Option("--only", type=IDS, metavar="ID,…",
            help='Send only these rows; put an id with a comma in quotes: \'"Chair, oak",mug\'.'),
     Option("--candidates", type=click.IntRange(2, MOST_CANDIDATES), metavar="N",

@@ -25,7 +25,7 @@ from anyio.from_thread import start_blocking_portal
 from batch.client.client import Client
 from batch.core import errors
 from batch.core.errors import FolderError, FolderFailed, Interrupted, UsageError
-from batch.core.units import counted, format_usd, named, named_rows, steady_clock
+from batch.core.units import counted, named, named_rows, steady_clock
 from batch.execution import account_check, reconcile
 from batch.execution.dispatcher import RunContext, Workload, process_all
 from batch.execution.shutdown import StopController, handle_signals, isolated
@@ -313,7 +313,8 @@ def begin(run: RunContext, adopt: Callable[[], None], account: Account | None, t
         jobs, unknown = ledger.open_jobs(), ledger.outstanding().unknown
     if jobs or unknown or ledger.loss is not None:
         ledger.checkpoint()
-    warnings = () if connection.can_spill() else (connection.NO_TEMPORARY,)
+    warnings: tuple[str, ...] = () if connection.can_spill() else (connection.NO_TEMPORARY,)
+    warnings += _ungrouped(ledger)
     if suspected:
         warnings = (*warnings, _suspected(suspected))
     budget = Budget(settings.max_cost, price.micro, committed)
@@ -405,6 +406,17 @@ def _suspected(jobs: int) -> str:
     )
 
 
+def _ungrouped(ledger: Ledger) -> tuple[str, ...]:
+    """Return the warning that the folder's rows were counted by a column that its manifest has no more."""
+    column = groups.missing_column(ledger)
+    if column is None:
+        return ()
+    gone = (
+        f"summary.json counts rows by {column!r}, which this manifest does not have: there are no groups now."
+    )
+    return (f"{gone} Give another column with --group-by.",)
+
+
 def _changed(plan: Plan) -> str:
     one = len(plan.changed) == 1
     what = f"{'has' if one else 'have'} changed since"
@@ -413,7 +425,7 @@ def _changed(plan: Plan) -> str:
     return (
         f"{counted(len(plan.changed), 'row')} {'was' if one else 'were'} paid for before and {what}: "
         f"{named_rows(plan.changed, plan.accepted)}. "
-        f"Sending {'it' if one else 'them'} costs money again, {_about(plan.cost_of('changed'))}. Add --yes to do it."
+        f"Sending {'it' if one else 'them'} costs money again, for {plan.about(plan.cost_of('changed'))}. Add --yes to do it."
     )
 
 
@@ -421,17 +433,13 @@ def _candidates(plan: Plan) -> str:
     one = plan.candidates == 1
     return (
         f"--candidates: {counted(plan.candidates, 'further image')} {'costs' if one else 'cost'} money, "
-        f"{_about(plan.candidates_cost)}. Add --yes on the command line to pay for {'it' if one else 'them'}."
+        f"for {plan.about(plan.candidates_cost)}. Add --yes on the command line to pay for {'it' if one else 'them'}."
     )
 
 
 def left_out(plan: Plan) -> str:
     """Return the message about rows that are left out, because nobody confirmed that their work is paid for again."""
     return (
-        f"left out, would be paid again: {named([f'{row_id} ({why})' for row_id, why in plan.again])}, {_about(plan.again_cost)}; "
+        f"left out, would be paid again: {named([f'{row_id} ({why})' for row_id, why in plan.again])}, for {plan.about(plan.again_cost)}; "
         "add --yes on the command line to pay for them."
     )
-
-
-def _about(cost: int) -> str:
-    return f"for about {format_usd(cost)}"

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from batch.core.links import unsigned
 from batch.core.models import CONTENT_PREFIX, Problem, key_and_json, payload_key, texts_json
 from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
-from batch.core.units import format_price
+from batch.core.units import format_price, format_usd
 from batch.ledger import decisions, integrity, redone, runs
 from batch.ledger.decisions import Decision
 from batch.ledger.input_cache import LOOKING
 from batch.ledger.matching import ASKED, WorkMatcher, separate_twins
 from batch.ledger.meta import Meta
+from batch.ledger.prices import PriceSource
 from batch.ledger.redone import LinkRenewal, Naming
 from batch.ledger.states import AT_RISK, State, paid
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from batch.core.parameters import Scalar
     from batch.ledger.groups import PlannedGroups
     from batch.ledger.ledger import Ledger
-    from batch.ledger.prices import JobPrice, PriceSource
+    from batch.ledger.prices import JobPrice
 
 
 ROWS_A_PAGE = 1000  # rows in memory at a time
@@ -650,6 +651,11 @@ class Plan:
     def each(self) -> str:
         """The price of one job in words, and where it is known from."""
         return f"{format_price(self.price)} each ({self.price_source})"
+
+    def about(self, cost: int) -> str:
+        """Return a cost in micro-dollars in words, with where the price is known from unless it was paid."""
+        known = "" if self.price_source is PriceSource.PAID else f" ({self.price_source})"
+        return f"about {format_usd(cost)}{known}"
 
     def cost_of(self, kind: str) -> int:
         """Return the micro-dollars that the jobs of one kind of row cost."""

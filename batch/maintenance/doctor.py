@@ -132,19 +132,17 @@ def _cost(plan: Plan, settings: RunSettings, *, simulated: bool) -> CheckResult:
 def _unanswered(plan: Plan, settings: RunSettings) -> Iterator[CheckResult]:
     """Report what a run would ask for, and does not send without a terminal."""
     if plan.changed and not settings.pays_for_edits:
-        message = f"{counted(len(plan.changed), 'row')} changed since paid for, about {format_usd(plan.cost_of('changed'))}."
+        message = f"{counted(len(plan.changed), 'row')} changed since paid for, {plan.about(plan.cost_of('changed'))}."
         remedy = "Without a terminal nothing is sent and the exit code is 2, unless --yes or a job file's yes is given."
         yield CheckResult(WARN, "changed", message, remedy)
     if plan.candidates:
-        message = f"{counted(plan.candidates, 'further image')}, about {format_usd(plan.candidates_cost)}."
+        message = f"{counted(plan.candidates, 'further image')}, {plan.about(plan.candidates_cost)}."
         remedy = (
             "Without a terminal nothing is sent and the exit code is 2, unless --yes is on the command line."
         )
         yield CheckResult(WARN, "further", message, remedy)
     if plan.again:
-        message = (
-            f"{counted(len(plan.again), 'row')} would be paid for again, about {format_usd(plan.again_cost)}."
-        )
+        message = f"{counted(len(plan.again), 'row')} would be paid for again, {plan.about(plan.again_cost)}."
         remedy = "Without a terminal they are left out, unless --yes is on the command line."
         yield CheckResult(WARN, "again", message, remedy)
 

@@ -49,6 +49,12 @@ def remember(ledger: Ledger, asked: str) -> None:
     ledger.set_meta(Meta.GROUP_BY, group_column(asked, totals.columns(ledger)))
 
 
+def missing_column(ledger: Ledger) -> str | None:
+    """Return the column that the folder remembers where the manifest of today does not have it; else None."""
+    column = ledger.meta(Meta.GROUP_BY)
+    return None if column in {None, *totals.columns(ledger), *_PARAMETERS} else column
+
+
 def grouped(ledger: Ledger, asked: str | None = None) -> dict[str, Any] | None:
     """Return the figures by the column `asked`, else by the one that the folder remembers, as summary.json has them.
 
@@ -56,7 +62,7 @@ def grouped(ledger: Ledger, asked: str | None = None) -> dict[str, Any] | None:
     """
     own = totals.columns(ledger)
     column = group_column(asked, own) if asked is not None else ledger.meta(Meta.GROUP_BY)
-    if column is None or column not in {*own, *_PARAMETERS}:
+    if column is None or (asked is None and missing_column(ledger) is not None):
         return None
     found, other = folder_groups(ledger, column)
     figures: dict[str, Any] = {

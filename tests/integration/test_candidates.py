@@ -57,7 +57,10 @@ def test_the_yes_of_a_job_file_does_not_pay_for_further_images(hosted, command, 
     job.write_text(json.dumps({"manifest": str(manifest), "out": str(out), "yes": True, "candidates": 2}))
     code, _, told = command("run", job)
     assert (code, submits(hosted)) == (2, 0)
-    assert "--candidates: 4 further images cost money, for about $0.12. Add --yes" in told
+    assert (
+        "--candidates: 4 further images cost money, for about $0.12 (the list price of November 2026). Add --yes"
+        in told
+    )
     assert command("run", job, "--yes")[0] == 0
     assert submits(hosted) == 8
 

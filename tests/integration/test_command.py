@@ -85,7 +85,8 @@ def test_a_quiet_process_says_nothing(api, manifest, out, options):
 
 @pytest.mark.slow
 def test_a_terminal_gets_a_bar(api, manifest, out):
-    shown = in_a_terminal(["run", str(manifest), "--out", str(out)], environment(api))
+    shown = in_a_terminal(["run", str(manifest), "--out", str(out)], environment(api), answer=b"y\n")
+    assert "Send 20 jobs at $0.03 each (the list price of November 2026), $0.60 in all? [y/N]" in shown
     assert "\r" in shown
     assert "100%" in shown
     assert "0 failed" in shown

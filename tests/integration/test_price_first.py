@@ -67,7 +67,9 @@ def test_without_a_terminal_the_log_has_the_price_and_what_a_run_without_a_cap_m
         pytest.param(["--yes"], [], id="yes"),
         pytest.param(
             ["--candidates", "2"],
-            ["3 further images, more seeds a row. Pay for them, about $0.09?"],
+            [
+                "3 further images, more seeds a row. Pay for them, about $0.09 (the list price of November 2026)?"
+            ],
             id="candidates",
         ),
     ],
@@ -146,6 +148,10 @@ def test_images_and_cost_are_told_by_brand_in_plan_status_and_summary(hosted, co
     assert "groups" in summary(out)  # it is remembered
     told = command("status", out, "--group-by", "Prompt")[1]
     assert [" ".join(line.split()) for line in told.splitlines()].count("oak 1 1 1 0 $ 0.03") == 1
+    assert (
+        "by 'Marken-Name', which this manifest does not have" in command("run", pairs(6), "--out", out)[2]
+    )
+    assert "groups" not in summary(out)
     assert command("report", out, "--group-by", "image_format")[0] == 0
     assert summary(out)["groups"]["values"] == [
         {"value": "webp", "rows": 6, "saved": 5, "failed": 1, "spent_usd": 0.15}

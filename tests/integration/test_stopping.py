@@ -283,7 +283,7 @@ def test_a_terminal_that_is_closed_ends_the_run_in_order(server, tmp_path, goes_
     """As a dropped SSH line does it: a hang-up, and nowhere to write from then on, with a bar that still would."""
     server.settings(latency_s=0.7)
     write_csv(tmp_path / "pairs.csv", rows(12))
-    args = ("run", "pairs.csv", "--out", "out", "--concurrency", "4", "--progress", "bar")
+    args = ("run", "pairs.csv", "--out", "out", "--yes", "--concurrency", "4", "--progress", "bar")
     with support.on_a_terminal(*args, env=support.environment(server), cwd=tmp_path) as (process, terminal):
         support.seen_on(terminal, lambda _: submits(server) >= 4, patience_s=5.0)
         null = os.open(os.devnull, os.O_RDWR)

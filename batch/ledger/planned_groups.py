@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def planned_groups(
     ledger: Ledger, column: str, candidates: int, *, retry_failed: bool, pay_again: bool
 ) -> PlannedGroups:
-    """Return the staged rows by the values of the column that the stage was made with.
+    """Return the staged rows by the values of the column that the stage was made with; `column` is its heading.
 
     `candidates` are images a row; where they are more than one, call it after these were planned.
     """

@@ -23,12 +23,12 @@ from batch.ledger.meta import Meta
 from batch.ledger.planned_groups import planned_groups
 from batch.ledger.prices import job_price
 from batch.ledger.staging import ADOPTED, OTHER_QUERY, STAGED, Plan, Stage, adopt_unchanged, compare
-from batch.manifest.columns import report_names
+from batch.manifest.headings import report_headings
 from batch.manifest.manifest import open_manifest
 from batch.manifest.naming import fold_name
 from batch.output.files import PREVIOUS, ImageListing
 from batch.output.folder import OutputFolder
-from batch.output.groups import group_column
+from batch.output.groups import group_column, headings_of
 from batch.output.known_headings import known_headings
 from batch.pacing.observations import Observations
 from batch.planning.fingerprint import fingerprint, is_unchanged, remember
@@ -201,14 +201,14 @@ def _with_groups(
     """Return the plan, in a preview counted by --group-by; raises UsageError where no column has that heading."""
     if settings.group_by is None:
         return plan
-    column = group_column(settings.group_by, found.columns)
+    column = group_column(settings.group_by, found.headings or headings_of(ledger))
     if writable:
         return plan
     return replace(
         plan,
         groups=planned_groups(
             ledger,
-            column,
+            column.heading,
             settings.candidates,
             retry_failed=settings.retry_failed,
             pay_again=settings.yes,
@@ -303,7 +303,7 @@ def stage_manifest(
     )
     grouped = None
     if settings.group_by is not None:
-        grouped = group_column(settings.group_by, report_names(manifest.columns).values())
+        grouped = group_column(settings.group_by, report_headings(manifest.columns, manifest.heading)).name
     stage = Stage(
         ledger,
         ignore_url_query=ignore_url_query,

@@ -148,9 +148,7 @@ def test_images_and_cost_are_told_by_brand_in_plan_status_and_summary(hosted, co
     assert "groups" in summary(out)  # it is remembered
     told = command("status", out, "--group-by", "Prompt")[1]
     assert [" ".join(line.split()) for line in told.splitlines()].count("oak 1 1 1 0 $ 0.03") == 1
-    assert (
-        "by 'Marken-Name', which this manifest does not have" in command("run", pairs(6), "--out", out)[2]
-    )
+    assert "by 'Marken-Name', which this manifest does not have" in command("run", pairs(6), "--out", out)[2]
     assert "groups" not in summary(out)
     assert command("report", out, "--group-by", "image_format")[0] == 0
     assert summary(out)["groups"]["values"] == [
@@ -162,4 +160,19 @@ def test_images_and_cost_are_told_by_brand_in_plan_status_and_summary(hosted, co
 def test_a_column_that_is_not_there_is_named_with_those_that_are(hosted, command, pairs, words):
     code, told, why = command(words[0], branded(pairs), *words[1:], "--group-by", "season")
     assert (code, told, submits(hosted)) == (2, "", 0)
-    assert "--group-by season: no column has that heading. There are: Marken-Name, prompt, image_1" in why
+    assert (
+        "--group-by season: no column has that heading. There are: image_1, image_2, prompt, seed, Marken-Name, "
+        in why
+    )
+
+
+def test_a_parameter_is_counted_under_the_heading_that_the_sheet_has(hosted, command, pairs, out):
+    lines = [
+        {"Bild 1" if name == "image_1" else name: value for name, value in line.items()} for line in rows(2)
+    ]
+    words = ("--column", "image_1=Bild 1", "--group-by", "bild-1")
+    assert "by Bild 1 " in command("plan", pairs(lines), *words)[1]
+    assert command("run", pairs(lines), "--out", out, *words)[0] == 0
+    assert summary(out)["groups"]["column"] == "Bild 1"
+    told = command("status", out, "--group-by", "image_1")[1]
+    assert ("by Bild 1" in told, rows(1)[0]["image_1"][:20] in told) == (True, True)

@@ -29,6 +29,8 @@ from batch.core.config import (
     SEED_NEXT,
     SEED_RANDOM,
     SETTLE_S,
+    UPLOAD_ALL,
+    UPLOAD_PRIVATE,
     Rate,
     Reading,
     RunSettings,
@@ -249,6 +251,8 @@ READING = (
     COLUMN,
     Option("--ignore-url-query", is_flag=True,
            help="Keep the query strings of image URLs out of a row's identity: for links signed in an unusual way."),
+    Option("--upload-links", type=click.Choice([UPLOAD_PRIVATE, UPLOAD_ALL]),
+           help="Fetch the images of links from this machine and upload them: of links to private addresses, or of all."),
     Option("--name", help=f"File names of the images below images/.  [default: {DEFAULT_NAME}, or the folder's own]"),
     Option("--encoding", metavar="NAME", help="Text encoding of a CSV manifest; UTF-8 unless given."),
     Option("--sheet", metavar="NAME|N",
@@ -394,6 +398,7 @@ def parse_options(ctx: click.Context, manifest: Path) -> ParsedOptions:
         sheet=values.get("sheet"),
         skip_hidden=bool(values.get("skip_hidden")),
         columns=(dict(job[0].columns) if job else {}) | _columns(values.get("column") or ()),
+        upload_links=values.get("upload_links"),
     )
     typed = ctx.get_parameter_source("yes") is ParameterSource.COMMANDLINE and bool(ctx.params.get("yes"))
     return ParsedOptions(job[0].manifest if job else manifest, reading, values, log, typed)

@@ -245,6 +245,9 @@ class Service:
         return self.timeouts.polls or (NEARBY if nearby else CAREFUL)
 
 
+UPLOAD_PRIVATE, UPLOAD_ALL = "private", "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a manifest is read: defaults of the model's parameters as text, the template of the images' names.
@@ -252,7 +255,8 @@ class Reading:
     With `ignore_url_query` the query strings of image URLs do not count for a row's identity. `name` None means
     DEFAULT_NAME, or, when rows merge into a folder, the template that the folder was made with. `columns` says which
     heading is which parameter, by the parameter's name or `id`. `sheet` is a sheet's title or its number, from 1;
-    `skip_hidden` leaves out the rows that a workbook hides.
+    `skip_hidden` leaves out the rows that a workbook hides. `upload_links` says which links this machine fetches and
+    uploads: UPLOAD_PRIVATE those that the service cannot reach, UPLOAD_ALL all of them. A row's identity stays the link.
     """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -262,6 +266,7 @@ class Reading:
     columns: Mapping[str, str] = field(default_factory=dict)
     sheet: str | None = None
     skip_hidden: bool = False
+    upload_links: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Signed links: which part of a URL names a file, and which part only lets us read it until tonight.
+"""Signed links: which part of a URL names a file, and which part only lets us read it until tonight; and private ones.
 
 A service signs the same link again every night, so a signature is not a part of what a row asks for. A parameter is
 recognised only where it is unmistakable: by the company it keeps (`sig` counts as Azure's only beside `sv`), by the
@@ -122,6 +122,24 @@ def unsigned(url: str) -> str:
         return url
     kept = [part for name, part in zip(named, parts, strict=True) if not any(_owns(s, name) for s in signing)]
     return base + ("?" + "&".join(kept) if kept else "") + mark + fragment
+
+
+_PRIVATE = ("local", "internal", "intranet", "lan", "home", "corp", "localhost", "localdomain", "home.arpa")
+"""Ends of names that only a local network knows (RFC 6761, 6762, 8375, and what routers and firms call theirs)."""
+
+
+@lru_cache(maxsize=1024)
+def is_private_host(host: str) -> bool:
+    """Return whether nobody outside reaches a host, judged by its name or address alone: nothing is looked up."""
+    import ipaddress  # noqa: PLC0415  start-up time
+
+    name = host.strip("[]").rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return "." not in name or name.endswith(tuple(f".{end}" for end in _PRIVATE))
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global
 
 
 def without_query(url: str) -> str:

@@ -31,6 +31,7 @@ from batch.execution.shutdown import StopController
 from batch.execution.submit import Submitter
 from batch.execution.transitions import Recorder
 from batch.execution.upload import Uploader
+from batch.execution.upload_links import LinkUploader
 from batch.ledger import totals
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.prices import PriceSource
@@ -197,7 +198,11 @@ async def process_all(run: RunContext, work: Workload) -> None:
                 stop.request_stop,
             )
             uploader = Uploader(client, ledger)
-            submitter = Submitter(recorder, client, uploader, stop, settings.retries, fetcher.backpressure_s)
+            which = settings.reading.upload_links
+            links = None if which is None else LinkUploader(uploader, which)
+            submitter = Submitter(
+                recorder, client, uploader, stop, settings.retries, fetcher.backpressure_s, links
+            )
             pipeline = JobPipeline(
                 recorder,
                 client,

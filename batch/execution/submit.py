@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from batch.execution.shutdown import StopController
     from batch.execution.transitions import Recorder
     from batch.execution.upload import Uploader
+    from batch.execution.upload_links import LinkUploader
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Submitter:
     `retries` is how often a job to which the service gave its own 500 is sent again; a 429 and a submit for which no
     connection could be made are not counted, and after a refusal of the account nothing is sent again in this run.
     `backpressure_s` returns how many seconds a submit should hold back, because finished images wait to be fetched.
+    `links` fetches the links that this machine uploads, None when it uploads none.
     """
 
     recorder: Recorder
@@ -55,9 +57,10 @@ class Submitter:
     stop: StopController
     retries: int
     backpressure_s: Callable[[], float]
+    links: LinkUploader | None = None
 
     async def prepare(self, task: Task) -> dict[str, Scalar] | None:
-        """Decode and upload the job's local images; return the body to send, or None when it cannot be sent.
+        """Decode and upload the job's local images, and the links that are uploaded; return the body to send, or None when it cannot be sent.
 
         While the upload host takes no image at all, all jobs wait and none fails for it. Raises RunStopped when that lasts.
         """
@@ -65,9 +68,14 @@ class Submitter:
         try:
             for name in IMAGE_PARAMETERS:
                 content = str(body[name])
-                while content in task.files and body[name] == content and not self.stop.reason:
+                file = task.files.get(content)
+                link = self.links if file is None and self.links and self.links.takes(content) else None
+                while (file or link) and body[name] == content and not self.stop.reason:
                     try:
-                        body[name] = await self.uploader.url(content.partition(":")[2], task.files[content])
+                        if link is not None:
+                            body[name] = await link.url(content)
+                        elif file is not None:
+                            body[name] = await self.uploader.url(content.partition(":")[2], file)
                     except NoResponse as exc:
                         if self.client.pace.unreachable() > self.client.timeouts.unreachable_tries:
                             raise RunStopped(

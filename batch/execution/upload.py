@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from batch.client.client import Client
     from batch.ledger.store import AsyncLedger
+    from batch.manifest.input_images import FetchedImage
 
 UPLOAD_REUSE_S = 24 * 3600.0
 DECODERS = 2
@@ -45,11 +46,11 @@ class Uploader:
 
     client: Client
     ledger: AsyncLedger
-    load: Callable[[Path, str], str] = load_data_url
+    load: Callable[[Path | FetchedImage, str], str] = load_data_url
     _uploads: dict[str, _Upload] = field(default_factory=dict)
     _decoders: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(DECODERS))
 
-    async def url(self, sha256: str, path: Path) -> str:
+    async def url(self, sha256: str, path: Path | FetchedImage) -> str:
         """Return the URL under which the service has this content, uploaded now if need be.
 
         Concurrent callers share one upload and its outcome: the URL, or the service's refusal. Raises what `load` raises
@@ -79,7 +80,7 @@ class Uploader:
             del self._uploads[sha256]
             upload.done.set()
 
-    async def _upload(self, sha256: str, path: Path) -> str:
+    async def _upload(self, sha256: str, path: Path | FetchedImage) -> str:
         data_url = await to_thread.run_sync(self.load, path, sha256, limiter=self._decoders)
         timeouts = self.client.timeouts
         for failures in range(timeouts.upload_tries):

@@ -372,6 +372,13 @@ class Ledger(LedgerStore):
             "json_each(j.sent) s, json_each(j.parameters) p WHERE j.job = :job AND p.key = s.key)",
             {"job": job, "prefix": len(CONTENT_PREFIX) + 1},
         )
+        # A link that was uploaded is known by its URL alone, without an index: looked for only where there is one.
+        of_links = self.connection.execute(
+            "SELECT s.value FROM jobs j, json_each(j.sent) s, json_each(j.parameters) p WHERE j.job = ? "
+            "AND p.key = s.key AND substr(p.value, 1, ?) <> ?",
+            (job, len(CONTENT_PREFIX), CONTENT_PREFIX),
+        )
+        self.connection.executemany("DELETE FROM uploads WHERE url=?", of_links.fetchall())
 
     # -- the queue -------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from batch.core import error_classes
 from batch.core.config import LOCAL_SERVICE
 from batch.core.errors import InvalidTransition, RequestIdTaken
-from batch.core.models import Target, Task, aside_name, payload_key, seed_name
+from batch.core.models import CONTENT_PREFIX, Target, Task, aside_name, payload_key, seed_name
 from batch.core.parameters import MAX_SEED, RANDOM_SEED
 from batch.core.units import boot, counter
 from batch.ledger import store
@@ -402,9 +402,15 @@ class MemoryLedger(LedgerStore):
 
     def _forget_uploads(self, job: _Job) -> None:
         for name, url in json.loads(job.fields.get("sent") or "{}").items():
-            sha256 = str(job.parameters[name]).partition(":")[2]
-            if self._uploads.get(sha256, ("", 0.0))[0] == url:
-                self._put(self._uploads, sha256, _ABSENT)
+            content = str(job.parameters[name])
+            keys = (
+                [content.removeprefix(CONTENT_PREFIX)]
+                if content.startswith(CONTENT_PREFIX)
+                else [*self._uploads]
+            )
+            for sha256 in keys:
+                if self._uploads.get(sha256, ("", 0.0))[0] == url:
+                    self._put(self._uploads, sha256, _ABSENT)
 
     def holds(self, request_id: str | None) -> bool:
         """Return whether any job holds or held this request id."""

@@ -168,7 +168,7 @@ class Expander:
     relative to the manifest's folder too. `rework` may change the texts of a row's parameters, once the row is identified;
     it also gets the values for templates, and may raise TemplateError. `lost` returns the contents that a missing file is
     known to have had. A row with such a file, and one that an earlier version read differently, is an UncertainRow. With
-    `ignore_url_query` an image's query is not part of a derived id.
+    `ignore_url_query` an image's query is not part of a derived id; with `uploads_links` this machine fetches private links.
     """
 
     def __init__(
@@ -181,6 +181,7 @@ class Expander:
         rework: Callable[[dict[str, str], Mapping[str, str]], None] | None = None,
         lost: Callable[[str], Sequence[str]] = lambda path: (),  # noqa: ARG005
         ignore_url_query: bool = False,
+        uploads_links: bool = False,
     ) -> None:
         defaults = ManifestDefaults(manifest, overrides, name_template)
         self._manifest = manifest
@@ -197,7 +198,7 @@ class Expander:
         self._templates = tuple(
             name for name in TEMPLATES if name in manifest.columns or defaults.texts.get(name)
         )
-        self._find_image = InputImages(manifest.path.parent, seen).find
+        self._find_image = InputImages(manifest.path.parent, seen, uploads_links=uploads_links).find
         self._simple_name = {ID, EXT}.issuperset(defaults.name.names)
         self._hosts: set[str] = set()
         self._long_id = ""

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from batch.core.errors import IssueError
 from batch.core.imaging import INPUT_FORMATS, READ_FORMATS, NotAnImage, open_image, pillow
+from batch.core.links import is_private_host, without_query
 from batch.core.models import CONTENT_PREFIX, Issue
 from batch.manifest.naming import normal_name, shown
 from batch.manifest.problems import closest
@@ -49,7 +50,10 @@ _OPAQUE = 255
 _CACHED_TEXTS = 1 << 15
 _SUGGESTIONS = 20
 _FOLDER_ENTRIES = 5000
-_SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:/[!-+\--:<-{}~]*)?")
+_SIMPLE_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9-]+\.)+(?!(?:local|internal|intranet|lan|home|corp|localhost|localdomain|arpa)[:/])"
+    r"[A-Za-z]{2,}(?::[0-9]{1,4})?(?:/[!-+\--:<-{}~]*)?"
+)
 is_simple_url = _SIMPLE_URL.fullmatch
 """Whether an image is a URL that any service takes as it is, with nothing to check."""
 _MADE = frozenset({"images", "thumbs"})
@@ -103,10 +107,14 @@ class UnreadableFile(Issue):
 
 
 class InputImages:
-    """Finds the images of one manifest; `find` caches the results for the texts asked for last."""
+    """Finds the images of one manifest; `find` caches the results for the texts asked for last.
 
-    def __init__(self, folder: Path, seen: InputImageCache | None) -> None:
+    With `uploads_links` nothing is said of a link to a private address: it is fetched and uploaded.
+    """
+
+    def __init__(self, folder: Path, seen: InputImageCache | None, *, uploads_links: bool = False) -> None:
         self._folder = folder
+        self._uploads_links = uploads_links
         self._seen = seen
         self._suggestions = _SUGGESTIONS
         self._outputs = OutputFolders()
@@ -116,7 +124,7 @@ class InputImages:
     def _find(self, written: str) -> FoundImage | Issue:
         """Return what the text of an image parameter refers to, or why it cannot be used."""
         if _SCHEME.match(written):
-            return _url(written)
+            return _url(written, uploaded=self._uploads_links)
         path = Path(os.path.abspath(self._folder / written))  # noqa: PTH100  `..` only, links stay
         try:
             value = CONTENT_PREFIX + self._sha256(path, written)
@@ -267,7 +275,7 @@ def _invisible(text: str, *, at_ends: bool = False) -> str | None:
     return None
 
 
-def _url(written: str) -> FoundImage | Issue:
+def _url(written: str, *, uploaded: bool) -> FoundImage | Issue:
     remedy = "Give an http(s) URL, or the path of a file."
     if _SEVERAL.match(written):
         return Issue("several URLs in one cell.", "Keep one; give each of the others a column of its own.")
@@ -284,7 +292,13 @@ def _url(written: str) -> FoundImage | Issue:
     if not host or any(character.isspace() for character in written):
         return Issue("the URL has no host or holds a blank.", remedy)
     if parts.username is None and parts.password is None:
-        return FoundImage(written, None)
+        if uploaded or not is_private_host(host):
+            return FoundImage(written, None)
+        reason = f"{host} is an address of your own network, which the service cannot reach."
+        remedy = (
+            "Give --upload-links private: this machine then fetches the image and uploads it. Or name a file."
+        )
+        return FoundImage(written, None, (host, reason, remedy))
     reason = f"a URL on {host} carries a user name or password."
     remedy = "The service and the report will see it: use a signed URL or a file."
     return FoundImage(written, None, (host, reason, remedy))
@@ -316,23 +330,37 @@ def identify(source: bytes | BinaryIO, name: object) -> Any:
         raise ImageError(f"{name} is not an image that can be read.", remedy) from None
 
 
-def load_data_url(path: Path, sha256: str) -> str:
+@dataclass(frozen=True, slots=True)
+class FetchedImage:
+    """The bytes behind a link; as text it is the link, for messages."""
+
+    link: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return without_query(self.link)
+
+
+def load_data_url(path: Path | FetchedImage, sha256: str) -> str:
     """Return an image planned as `sha256` (hex) as a base64 data URL, read and decoded whole.
 
     Blocking: call it in a worker thread. Raises ImageError when the file vanished, changed since it was
     planned, does not decode to the end, or is above the limits.
     """
-    again = "Restore it, or run again to plan the new file."
-    try:
-        with path.open("rb") as file:
-            _check_file(os.fstat(file.fileno()), path)
-            data = file.read(MAX_IMAGE_BYTES + 1)
-    except FileNotFoundError:
-        raise ImageError(f"{path} is gone since it was planned.", again) from None
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ImageError(f"{path} has changed since it was planned.", again)
+    if isinstance(path, FetchedImage):
+        data = path.data
+    else:
+        again = "Restore it, or run again to plan the new file."
+        try:
+            with path.open("rb") as file:
+                _check_file(os.fstat(file.fileno()), path)
+                data = file.read(MAX_IMAGE_BYTES + 1)
+        except FileNotFoundError:
+            raise ImageError(f"{path} is gone since it was planned.", again) from None
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageError(f"{path} has changed since it was planned.", again)
     image = identify(data, path)
     try:
         image.load()

@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 
     from batch.client.link_check import LinkFault
     from batch.core.models import Payload
+    from batch.manifest.manifest import Manifest
 
 MOST_LINKS = 200_000
 """Distinct links that are checked: more would not be polite, nor fit into a day."""
 
 
 class LinkPlace(NamedTuple):
-    """The first cell with a link, and in how many rows it is; `is_image` is false for the weights of a LoRA."""
+    """The first cell with a link, and in how many rows it is; `is_image` is false for the weights of a LoRA.
+
+    `column` is what the file calls it, `note` a prefix for messages as in `Manifest.note`.
+    """
 
     row: int
     column: str
+    note: str
     is_image: bool
     rows: int = 1
 
@@ -35,8 +40,8 @@ class ManifestLinks:
     places: dict[str, LinkPlace] = field(default_factory=dict)
     left_out: int = 0
 
-    def note(self, payload: Payload) -> None:
-        """Note the links of one row."""
+    def note(self, payload: Payload, manifest: Manifest) -> None:
+        """Note the links of one row of a manifest."""
         for name in URL_PARAMETERS:
             url = str(payload.parameters[name])
             if not url or url in payload.files:
@@ -45,7 +50,12 @@ class ManifestLinks:
             if place is not None:
                 self.places[url] = place._replace(rows=place.rows + 1)
             elif len(self.places) < MOST_LINKS:
-                self.places[url] = LinkPlace(payload.number, name, name in IMAGE_PARAMETERS)
+                self.places[url] = LinkPlace(
+                    payload.number,
+                    manifest.heading(name),
+                    manifest.note(payload.number, name),
+                    name in IMAGE_PARAMETERS,
+                )
             else:
                 self.left_out += 1
 
@@ -54,7 +64,7 @@ class ManifestLinks:
         for url, place in self.places.items():
             if (fault := faults.get(url)) is not None:
                 others = f" (in {counted(place.rows, 'row')})" if place.rows > 1 else ""
-                reason = f"{_shown(url)}: {fault.reason.removesuffix('.')}{others}."
+                reason = f"{place.note}{_shown(url)}: {fault.reason.removesuffix('.')}{others}."
                 yield Problem(file, place.row, place.column, reason, fault.remedy, fault.warning)
         if self.left_out:
             reason = f"{MOST_LINKS:,} links were checked, {counted(self.left_out, 'further link')} were not."

@@ -124,11 +124,12 @@ def validate_rows(
         rework=rework,
         lost=stage.contents_of,
         ignore_url_query=stage.ignores_url_query,
+        uploads_links=reading.upload_links is not None,
     )
     chosen = frozenset(only) if rework else frozenset()
     gone: list[tuple[int, str]] = []
     payloads = _payloads(rows, stage, found, gone, chosen=chosen, check=check)
-    found.rows = stage.fill(payloads if links is None else _with_links(payloads, links), fold_name)
+    found.rows = stage.fill(payloads if links is None else _with_links(payloads, links, manifest), fold_name)
     for problem in stage.problems(str(manifest.path)):
         found.add(under_heading(manifest, problem))
     if gone:
@@ -141,9 +142,9 @@ def validate_rows(
     return found
 
 
-def _with_links(payloads: Iterable[Payload], links: ManifestLinks) -> Iterator[Payload]:
+def _with_links(payloads: Iterable[Payload], links: ManifestLinks, manifest: Manifest) -> Iterator[Payload]:
     for payload in payloads:
-        links.note(payload)
+        links.note(payload, manifest)
         yield payload
 
 

@@ -80,6 +80,8 @@ def test_validate_asks_for_each_link_once_and_reports_it_with_its_row_and_remedy
     assert out.strip() == "2 problems; nothing would be sent."
     asked = ["/chair.png", "/gone.png", "/page"]
     assert [line for line in shop.asked if line.startswith("HEAD")] == [f"HEAD {path}" for path in asked]
+    manifest.write_text(manifest.read_text().replace("image_1", "Image 1"))
+    assert "pairs.csv:3:Image 1: " in command("validate", manifest, "--links")[2]
     code, out, _ = command("validate", linked("/chair.png"), "--links", "--format", "json")
     assert (code, json.loads(out)["errors"]) == (0, 0)
 
@@ -91,4 +93,62 @@ def test_what_could_not_be_asked_is_a_warning(linked, shop, command, monkeypatch
     shop.server_close()
     code, out, told = command("validate", manifest, "--links")
     assert (code, "warning" in told, "could not be checked" in told) == (0, True, True), told
-    assert "no problems, 1 warning" in out
+    assert "no problems, 2 warnings" in out
+
+
+def uploaded(hosted):
+    """The images that were uploaded, each with how often."""
+    return dict(hosted.stats()["uploaded"])
+
+
+def test_a_private_address_is_warned_of_once_a_host_with_the_way_out(linked, command):
+    manifest = linked("/chair.png", "/chair.png?2")
+    code, _, told = command("validate", manifest)
+    assert (
+        code,
+        told.count("127.0.0.1 is an address of your own network, which the service cannot reach."),
+    ) == (0, 1), told
+    assert "Give --upload-links private" in told
+    assert "your own network" not in command("validate", manifest, "--upload-links", "private")[2]
+
+
+def test_links_that_the_service_cannot_reach_are_fetched_once_and_uploaded(
+    shop, linked, command, hosted, out
+):
+    manifest = linked("/chair.png", "/chair.png")
+    code, _, told = command("run", manifest, "--out", out, "--upload-links", "private")
+    assert (code, support.submits(hosted), told.count("your own network")) == (0, 2, 0), told
+    assert shop.asked == ["GET /chair.png"]
+    assert len(uploaded(hosted)) == 2  # the product and the texture
+    assert {line["image_1"] for line in support.report(out)} == {f"{shop.url}/chair.png"}
+    # The row is its link: without the option, and with the link gone, nothing is sent again.
+    shop.files.clear()
+    assert command("run", manifest, "--out", out)[0] == 0
+    assert support.submits(hosted) == 2
+
+
+def test_a_link_that_cannot_be_fetched_fails_its_row_unbilled_and_can_be_retried(
+    shop, linked, command, hosted, out
+):
+    shop.files["/page.png"] = b"<html>sign in</html>"
+    manifest = linked("/chair.png", "/gone.png", "/page.png")
+    assert command("run", manifest, "--out", out, "--upload-links", "all")[0] == 1
+    assert support.submits(hosted) == 1
+    lines = {line["image_1"].rpartition("/")[2]: line for line in support.report(out)}
+    assert {name: line["error_class"] for name, line in lines.items()} == {
+        "chair.png": "", "gone.png": "bad_input", "page.png": "bad_input",
+    }  # fmt: skip
+    assert "gone.png cannot be fetched (the image's URL answers HTTP 404)." in lines["gone.png"]["error"]
+    assert "page.png is an HTML page, not an image." in lines["page.png"]["error"]
+    shop.files |= {"/gone.png": shop.files["/chair.png"], "/page.png": shop.files["/chair.png"]}
+    assert command("retry", out, "--upload-links", "all")[0] == 0
+    assert support.submits(hosted) == 3
+
+
+def test_a_lost_submit_of_an_uploaded_link_is_settled_from_the_history(linked, command, hosted, out):
+    hosted.faults([{"call": "submit", "action": "reset_after"}])
+    assert (
+        command("run", linked("/chair.png"), "--out", out, "--upload-links", "private", "--settle", "0.1s")[0]
+        == 0
+    )
+    assert (support.submits(hosted), support.events(out, "lose")) == (1, 1)

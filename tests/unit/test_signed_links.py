@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch.core.links import unsigned
+from batch.core.links import is_private_host, unsigned
 from batch.core.models import payload_key
 from batch.core.parameters import PARAMETERS
 
@@ -93,3 +93,18 @@ def test_a_signature_is_no_part_of_a_key(name):
         payload_key(parameters(**{name: f"https://h/a.png?id=1&sv=2022-11-02&sig={night}"})) for night in "ab"
     }
     assert keys == {payload_key(parameters(**{name: "https://h/a.png?id=1"}))}
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("localhost", True), ("nas", True), ("NAS.", True), ("printer.local", True), ("shop.internal", True),
+        ("files.fritz.lan", True), ("x.home.arpa", True), ("127.0.0.1", True), ("10.1.2.3", True), ("192.168.0.9", True),
+        ("172.16.0.1", True), ("169.254.169.254", True), ("100.64.0.1", True), ("[::1]", True), ("fe80::1", True),
+        ("fd00::1", True), ("::ffff:10.0.0.1", True), ("0.0.0.0", True),
+        ("shop.com", False), ("local.shop.com", False), ("lan.de", False), ("8.8.8.8", False), ("2606:4700::1111", False),
+        ("172.32.0.1", False), ("xn--mnchen-3ya.de", False),
+    ],
+)  # fmt: skip
+def test_a_host_that_only_a_local_network_reaches_is_known_by_its_name(host, private):
+    assert is_private_host(host) == private

@@ -35,6 +35,7 @@ READING = {
     "--encoding": ("cp1252", "encoding", "cp1252"),
     "--sheet": ("Preise 2026", "sheet", "Preise 2026"),
     "--skip-hidden": (None, "skip_hidden", True),
+    "--upload-links": ("private", "upload_links", "private"),
 }
 PARAMETERS = {
     "--prompt": "walnut",

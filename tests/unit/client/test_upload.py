@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -12,10 +14,12 @@ from PIL import Image
 
 from batch.client.client import Client
 from batch.core.config import Backoff, Rate, Timeouts
-from batch.core.errors import NoResponse, NotDelivered, RunStopped, ServiceError
+from batch.core.errors import NoResponse, NotDelivered, RunStopped, ServiceError, UnusableResponse
 from batch.execution import upload
 from batch.execution.upload import PROBE_PNG, Uploader
+from batch.execution.upload_links import LinkUploader
 from batch.ledger.async_ledger import open_async_ledger
+from batch.manifest.input_images import ImageError
 from batch.pacing import limiter
 from batch.pacing.limiter import Limiter
 
@@ -285,3 +289,76 @@ async def test_a_429_on_an_upload_is_waited_out_at_the_gate_and_fails_no_row(ser
         with anyio.fail_after(60):
             assert await client.upload(["data:a"]) == ["https://u/1"]
         assert client.pace.gate.throttles == Timeouts().upload_tries + 2
+
+
+# -- links that this machine fetches -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def links(uploads, sender):
+    sender.downloads, sender.found = [], []
+
+    async def download(link):
+        sender.downloads.append(link)
+        found = sender.found.pop(0) if sender.found else b"image"
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    sender.download = download
+    sender.timeouts = replace(sender.timeouts, upload_tries=3)
+    return LinkUploader(uploads, "private")
+
+
+NAS = "http://nas/a.jpg?token=secret"
+
+
+async def test_a_link_is_fetched_and_uploaded_once_however_many_rows_have_it(links, sender):
+    ends = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(9):
+            tasks.start_soon(ask_link, links, ends)
+    assert (ends, sender.downloads, len(sender.sent)) == (["https://u/1"] * 9, [NAS], 1)
+
+
+async def ask_link(links, ends):
+    ends.append(await links.url(NAS))
+
+
+async def test_a_link_is_fetched_again_once_its_upload_is_too_old(links, sender, clock):
+    await links.url(NAS)
+    clock.now += DAY_S + 1
+    assert await links.url(NAS) == "https://u/2"
+    assert sender.downloads == [NAS, NAS]
+
+
+@pytest.mark.parametrize(
+    ("found", "downloads", "message"),
+    [
+        ([UnusableResponse("the image's URL answers HTTP 404")], 1, "http://nas/a.jpg cannot be fetched (the image's URL"),
+        ([RunStopped("the certificate is not accepted")], 1, "http://nas/a.jpg cannot be fetched (the certificate is not"),
+        ([NoResponse("cut")] * 3, 3, r"http://nas/a.jpg cannot be fetched, tried 3 times (cut)."),
+        ([b""], 1, "http://nas/a.jpg is empty."),
+    ],
+)  # fmt: skip
+async def test_a_link_that_cannot_be_fetched_is_the_fault_of_its_rows_and_is_asked_for_no_more(
+    links, sender, found, downloads, message
+):
+    sender.found = found
+    for _ in range(2):
+        with pytest.raises(ImageError, match="^" + re.escape(message)) as refused:
+            await links.url(NAS)
+        assert "secret" not in str(refused.value)
+    assert (len(sender.downloads), sender.sent) == (downloads, [])
+
+
+async def test_a_link_without_an_answer_is_tried_again(links, sender):
+    sender.found = [NoResponse("cut"), NotDelivered("no connection")]
+    assert await links.url(NAS) == "https://u/1"
+    assert len(sender.downloads) == 3
+
+
+async def test_private_means_the_links_that_the_service_cannot_reach(links, uploads):
+    images = [NAS, "https://shop.com/a.jpg", "sha256:11", ""]
+    assert [links.takes(image) for image in images] == [True, False, False, False]
+    assert [LinkUploader(uploads, "all").takes(image) for image in images] == [True, True, False, False]

@@ -474,9 +474,13 @@ def test_an_upload_is_known_until_it_is_too_old(folder):
     assert folder.store.uploaded("other", 0.0) is None
 
 
+@pytest.mark.parametrize(
+    "image", [f"sha256:{SHA}", "http://nas/a.jpg"], ids=["a file", "a link that was uploaded"]
+)
 @pytest.mark.parametrize(("ends", "known"), [(E.FAIL, None), (E.COMPLETE, "https://h/1")])
-def test_an_upload_that_a_refused_job_was_sent_with_is_forgotten(folder, ends, known):
-    job = folder.adopt(payload("a", image_1=f"sha256:{SHA}", files={f"sha256:{SHA}": "/in/a.jpg"}))["a"]
+def test_an_upload_that_a_refused_job_was_sent_with_is_forgotten(folder, ends, known, image):
+    files = {image: "/in/a.jpg"} if image.startswith("sha256:") else {}
+    job = folder.adopt(payload("a", image_1=image, files=files))["a"]
     folder.do(lambda store: store.remember_upload(SHA, "https://h/1", T))
     folder.bring(job, S.SENDING, sent='{"image_1": "https://h/1"}')
     folder.move(job, E.ACCEPT, request_id="r")

@@ -196,7 +196,7 @@ def test_a_template_that_cannot_be_expanded(read_csv, row, message):
 
 
 def test_a_gap_in_a_template_is_a_warning(read_csv):
-    reading = read_csv(f"{HEAD},texture\n{URLS[:-4]}Wrap in {{texture}} cloth,\n")
+    reading = read_csv(f"{HEAD},texture\n{PAIR[:-4]}Wrap in {{texture}} cloth,\n")
     assert reading.only.parameters["prompt"] == "Wrap in  cloth"
     assert reading.warnings == [
         "pairs.csv:2:prompt: warning: {texture} is empty in this row. Give texture, if a gap in the text is not meant."

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from batch.cli import admin_commands, console, mark_command, new_command, options, serve_command
 from batch.cli.log import info, problems
 from batch.cli.options import Location, Option, ParsedOptions, parse_options
-from batch.core.config import SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
+from batch.core.config import INVALID_STOP, SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
 from batch.core.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batch.core.log_event import ERROR, WARNING
 
@@ -134,8 +134,10 @@ def _read_redo(ctx: click.Context, values: dict[str, Any], file: Path | None) ->
 
 def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *, merge: bool | None) -> int:
     """Run, or preview a dry run; return the exit code. `dotenv_in` None: the folder belongs to the local server."""
+    if settings.invalid is None and not console.has_terminal():
+        settings = replace(settings, invalid=INVALID_STOP)
     if parsed.values["dry_run"]:
-        _preview(parsed, settings, merge=merge)
+        _preview(parsed, replace(settings, invalid=settings.invalid or INVALID_STOP), merge=merge)
         return EXIT_OK
     from batch.execution.runner import RunHooks, run  # noqa: PLC0415  start-up time
 
@@ -162,6 +164,7 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
             planned=partial(console.planned, log),
             priced=partial(console.priced, settings),
             confirm_price=console.confirm_price,
+            confirm_invalid=console.confirm_invalid,
             confirm=console.confirm,
             confirm_again=console.confirm_again,
             confirm_candidates=console.confirm_candidates,
@@ -196,7 +199,7 @@ def _made_for_the_manifest(plan: Plan, settings: RunSettings) -> bool:
         options.MANIFEST,
         Option("--out", type=Location(), help="The output folder to compare with."),
         Option("--retry-failed", is_flag=True, help="Include failed and expired rows in what would be sent."),
-        options.RATE, *options.CHOICE,
+        options.RATE, options.ON_INVALID, *options.CHOICE,
     ],
 )  # fmt: skip
 @click.pass_context
@@ -215,7 +218,7 @@ def _preview(parsed: ParsedOptions, settings: RunSettings, *, merge: bool | None
 
     check_reading(parsed.manifest, parsed.reading)
     planned, found, simulated = preview(parsed.manifest, settings, merge=merge)
-    problems(found.warnings)
+    problems(found.problems)
     console.plan(planned, simulated=simulated, retry_failed=settings.retry_failed)
     if planned.to_send and not simulated:
         click.echo(learned(Path(settings.out)).takes(planned.to_send, settings, time.time()))

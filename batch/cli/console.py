@@ -194,6 +194,7 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
         ("in flight", plan.in_flight, plan.cost_of("in_flight"), "paid, to be fetched"),
         ("unknown", plan.unknown, plan.cost_of("unknown"), "perhaps paid, not sent again"),
         ("failed before", plan.failed, plan.cost_of("failed"), failed),
+        *((("invalid", plan.invalid, 0, "left out, failed: see above"),) if plan.invalid else ()),
     ):  # fmt: skip
         click.echo(f"  {name:<14}{rows:>9}  ${cost / MICRO:>10.2f}  {meaning}")
     total = f"for about {money(plan.cost, simulated=simulated)}, {plan.each}"
@@ -335,6 +336,16 @@ def confirm_price(plan: Plan) -> bool:
     return True
 
 
+def confirm_invalid(plan: Plan) -> bool:
+    """Ask on a terminal whether the good rows run without the invalid ones; without one the answer is no.
+
+    Raises UsageError when a person says no.
+    """
+    one = plan.invalid == 1
+    rows = f"{plan.invalid} of {counted(plan.rows + plan.invalid, 'row')} {'is' if one else 'are'} invalid (listed above)"
+    return _agreed(f"{rows}. Run the other {plan.rows}?")
+
+
 def confirm(plan: Plan) -> bool:
     """Ask on a terminal whether changed rows may be paid for again; without one the answer is no.
 
@@ -392,15 +403,24 @@ def _agreed(question: str) -> bool:
     return has_terminal()
 
 
-def planned(log: Log, plan: Plan, warnings: Sequence[Problem]) -> None:
-    """Log the manifest's warnings, which rows keep what was made for them, and in JSON what a run is about to do."""
-    if warnings:
-        problems(warnings)
+def planned(log: Log, plan: Plan, found: Sequence[Problem]) -> None:
+    """Log the manifest's problems, which rows keep what was made for them, and in JSON what a run is about to do."""
+    if found:
+        problems(found)
+    if plan.invalid:
+        is_one = plan.invalid == 1
+        info(
+            f"{counted(plan.invalid, 'row')} {'is' if is_one else 'are'} invalid and left out, as failed.",
+            event="run.invalid",
+            level=WARNING,
+            rows=plan.invalid,
+        )
     if plan.kept:
         kept(plan)
     if log.as_json:
         counts = {
             "changed": len(plan.changed),
+            "invalid": plan.invalid,
             "again": len(plan.again),
             "candidates": plan.candidates,
             "cost_usd": plan.cost / MICRO,

@@ -21,6 +21,8 @@ from batch.cli.log import Log, problems
 from batch.core.config import (
     DEFAULT_NAME,
     GRACE_S,
+    INVALID_SKIP,
+    INVALID_STOP,
     JOB_TIMEOUT_S,
     MOST_CANDIDATES,
     MOST_IN_FLIGHT,
@@ -247,6 +249,12 @@ COLUMN = Option("--column", env=False, multiple=True, type=Value("parameter=head
                 help='Which column is a parameter or the id, like image_1="Bild 1"; without a heading, none is. May be given '
                 "again. The folder remembers it.")  # fmt: skip
 
+ON_INVALID = Option(
+    "--invalid", type=click.Choice([INVALID_STOP, INVALID_SKIP]),
+    help="What to do where rows of the manifest are invalid: send nothing, or leave them out as failed.  "
+         "[default: ask on a terminal, else stop]",
+)  # fmt: skip
+
 READING = (
     COLUMN,
     Option("--ignore-url-query", is_flag=True,
@@ -284,6 +292,7 @@ RUNNING = (
            help="Times a submit is sent again after an error that was certainly not billed."),
     Option("--job-timeout", default=f"{JOB_TIMEOUT_S / 60:.0f}m", show_default=True, type=TIME,
            help="How long to wait for one job; the next run goes on waiting."),
+    ON_INVALID,
     Option("--max-cost", type=USD, help="Spend no more than this, earlier lost submits and running jobs included."),
     Option("--max-failures", type=Value("n|p%", _failures),
            help="Stop when this many rows have failed, or this share of the finished ones."),
@@ -325,7 +334,7 @@ class ParsedOptions:
         """Return the settings of a run; raises UsageError."""
         values = self.values
         number, share = values["max_failures"] or (None, None)
-        as_given = ("rate", "retries", "max_cost", "price", "pilot", "same_account", "group_by")
+        as_given = ("invalid", "rate", "retries", "max_cost", "price", "pilot", "same_account", "group_by")
         return RunSettings(
             out=out,
             reading=self.reading,
@@ -359,6 +368,7 @@ class ParsedOptions:
             price=values.get("price"),
             candidates=values.get("candidates") or 1,
             group_by=values.get("group_by"),
+            invalid=values.get("invalid") or INVALID_STOP,
         )
 
 

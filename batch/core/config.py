@@ -44,6 +44,8 @@ GRACE_S = 60.0
 SEED_RANDOM = "random"
 SEED_NEXT = "+1"
 SEED_KEEP = "keep"
+INVALID_STOP = "stop"
+INVALID_SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,8 @@ class RunSettings:
     `candidates` images are made of each row, each of another seed; `settle_s` is the time in which the history must list a lost submit, `grace_s` the time that jobs in flight get after
     a signal. `redo` does rows of the folder again, each with a small change. `same_account` is a person's confirmation
     that the key belongs to the account that paid for the folder, where the history cannot show it. `group_by` is the column
-    by which summary.json counts rows and money, None: as before.
+    by which summary.json counts rows and money, None: as before. `invalid` is what becomes of a manifest with invalid rows:
+    INVALID_STOP sends nothing, INVALID_SKIP leaves them out; None asks.
     """
 
     out: Path | str
@@ -369,6 +372,7 @@ class RunSettings:
     redo: Redo | None = None
     same_account: bool = False
     group_by: str | None = None
+    invalid: str | None = INVALID_STOP
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and not 1 <= self.concurrency <= MOST_IN_FLIGHT:
@@ -387,6 +391,10 @@ class RunSettings:
             )
         if not 1 <= self.candidates <= MOST_CANDIDATES:
             raise UsageError(f"--candidates: {self.candidates} is out of range. Give 2 … {MOST_CANDIDATES}.")
+        if self.invalid not in {None, INVALID_STOP, INVALID_SKIP}:
+            raise UsageError(
+                f"--invalid: {self.invalid!r} is not known. Give {INVALID_STOP} or {INVALID_SKIP}."
+            )
         if not self.job_timeout_s > 0:
             raise UsageError("--job-timeout: must be more than 0 s. Give a time like 90s, 15m or 2h.")
 

@@ -4,6 +4,9 @@ People's scripts compare these words: a value here never changes. Every module t
 says what to do about each.
 """
 
+# Never sent
+INVALID = "invalid"  # the row of the manifest cannot be used as it is
+
 # Not accepted, not billed
 REFUSED = "refused"  # by the service, as the row is
 BAD_INPUT = "bad_input"  # an image cannot be read or used

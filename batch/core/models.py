@@ -4,6 +4,7 @@ Issue         why a value cannot be used, and what to do
 Problem       an issue with its place in a manifest
 Row           a line of a manifest, as read
 Payload       a row expanded and checked: what will be sent, under which name, known by which key
+InvalidRow    a row that cannot be sent, and why
 UncertainRow  a row whose payload depends on what the folder knows
 Task          a job taken from the ledger, ready to be processed
 Result        the service's report of a finished job
@@ -64,13 +65,15 @@ class Row(NamedTuple):
     """A line of a manifest, as read: `cells` in the manifest's column order, values not yet typed.
 
     `formerly` holds the cells that an earlier version of texbatch read differently, as it read them: a row that it paid
-    for stays the work that was paid for. `unless_paid` are problems of the line that such a row is forgiven.
+    for stays the work that was paid for. `unless_paid` are problems of the line that such a row is forgiven. A row with
+    `problems` was not read as it is meant: it is never sent, and a cell that they name is empty in `cells`.
     """
 
     number: int
     cells: Mapping[str, Any]
     formerly: Mapping[str, Any] = MappingProxyType({})
     unless_paid: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 class Payload(NamedTuple):
@@ -93,19 +96,40 @@ class Payload(NamedTuple):
     long_id: str = ""
 
 
+class InvalidRow(NamedTuple):
+    """A row that cannot be sent: `problems` has the reasons, and the warnings about it.
+
+    `id` is the one that was given, or was made from the row's content as for a good row (`derived_id`), or `row N` where
+    there is nothing to make it from. `cells` are the row's own columns without the id. `texts` are its parameters as a
+    manifest writes them, defaults filled in: templates expanded as far as they could be, braces doubled, paths absolute. A
+    cell that could not be read is empty in both, or `?` where the row would be valid without it.
+    """
+
+    number: int
+    id: str
+    derived_id: bool
+    cells: Mapping[str, str]
+    texts: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+    @property
+    def reasons(self) -> str:
+        """Why it cannot be sent, in one text: each problem with its place and remedy."""
+        return "; ".join(str(problem) for problem in self.problems if not problem.warning)
+
+
 class UncertainRow(NamedTuple):
     """A row that is one payload or another, depending on what the folder knows.
 
-    It is `formerly`, the row as an earlier version read it (`warnings` are those of that reading), where that version
-    paid for it. Else it is the first of `lost` whose work need not be sent: the row with each content that a missing
-    file may have had, likeliest first. Else it is `now`, None when it cannot be sent, with `problems`.
+    It is `formerly`, the row as an earlier version read it, where that version paid for it. Else it is the first of `lost` whose work need not be sent: the row with each content that a missing
+    file may have had, likeliest first. Else it is `now`. `warnings` and `notes` are the warnings of the two readings.
     """
 
     formerly: tuple[Payload, ...]
     warnings: tuple[Problem, ...]
     lost: tuple[Payload, ...]
-    now: Payload | None
-    problems: tuple[Problem, ...]
+    now: Payload | InvalidRow
+    notes: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from anyio.from_thread import start_blocking_portal
 
 from batch.client.client import Client
 from batch.core import errors
-from batch.core.errors import FolderError, FolderFailed, Interrupted, UsageError
+from batch.core.config import INVALID_SKIP
+from batch.core.errors import FolderError, FolderFailed, Interrupted, ManifestError, UsageError
 from batch.core.units import counted, named, named_rows, steady_clock
 from batch.execution import account_check, reconcile
 from batch.execution.dispatcher import RunContext, Workload, process_all
@@ -75,7 +76,8 @@ class RunResult:
 class RunHooks:
     """Callbacks of a run: what it reports while it goes on, and what it asks.
 
-    `begun` gets the run's id; `planned` the plan and the warnings before anything is sent. Where a paid service is to get
+    `begun` gets the run's id; `planned` the plan and the problems before anything is sent. `confirm_invalid` is asked whether
+    the other rows run where some are invalid, if the settings do not say so. Where a paid service is to get
     something, `priced` gets the plan and whether that is the folder's first; then `confirm_price` is asked, unless another
     question was answered with yes, whether to pay at all: a caller that gives no answer of its own wrote a program that
     sends, so the default is yes. `confirm` is asked whether
@@ -85,7 +87,8 @@ class RunHooks:
     """
 
     begun: Callable[[str], None] = lambda run_id: None  # noqa: ARG005
-    planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, warnings: None  # noqa: ARG005
+    planned: Callable[[Plan, tuple[Problem, ...]], None] = lambda plan, problems: None  # noqa: ARG005
+    confirm_invalid: Callable[[Plan], bool] = lambda plan: not plan.invalid
     priced: Callable[[Plan, bool], None] = lambda plan, first: None  # noqa: ARG005
     confirm_price: Callable[[Plan], bool] = lambda plan: True  # noqa: ARG005
     confirm: Callable[[Plan], bool] = lambda plan: not plan.changed
@@ -176,7 +179,7 @@ def run(
 
 def _refuse_without_key(manifest: Path, settings: RunSettings) -> None:
     """Raise UsageError when a run into a new folder, for which there is no key, would send anything."""
-    plan, _, _ = preview(manifest, settings)
+    plan, _, _ = preview(manifest, replace(settings, invalid=settings.invalid or INVALID_SKIP))
     if plan.to_send:
         raise UsageError(account_check.NO_KEY)
 
@@ -215,13 +218,16 @@ def new_run(ledger: Ledger) -> None:
 def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bool]:
     """Show the plan and ask for each yes that it needs; return it, and whether the same work is paid for again.
 
-    Raises UsageError when rows changed, or the folder's first jobs are to be sent, and nobody agrees to pay for them.
+    Raises UsageError when rows changed, or the folder's first jobs are to be sent, and nobody agrees to pay for them;
+    ManifestError when rows are invalid and nobody agrees to go on without them.
     """
     plan, settings = staged.plan, run.settings
     if run.ledger.loss is not None:  # what seems to be new may have been sent
         plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)  # it has no candidates then
     hooks.begun(str(run.ledger.run_id))
     hooks.planned(plan, tuple(staged.found.problems))
+    if plan.invalid and settings.invalid is None and not hooks.confirm_invalid(plan):
+        raise ManifestError(staged.found.problems, dropped=staged.found.dropped)
     pays = run.service is not None and plan.to_send > 0
     first = pays and not runs.has_sent(run.ledger)
     if pays:
@@ -282,7 +288,8 @@ async def _execute(run: RunContext, approved: ApprovedPlan) -> int:
     work = await run.in_thread(partial(begin, run, approved.adopt, approved.account, plan.to_send))
     for message in work.warnings:
         run.warn(message)
-    finish = partial(finish_run, run, unpaid=bool(plan.again) and not approved.pay_again)
+    incomplete = bool(plan.invalid) or (bool(plan.again) and not approved.pay_again)
+    finish = partial(finish_run, run, incomplete=incomplete)
     try:
         try:
             if work.jobs or work.unknown:
@@ -325,13 +332,13 @@ def begin(run: RunContext, adopt: Callable[[], None], account: Account | None, t
 
 
 def finish_run(
-    run: RunContext, *, left_out: int | None = None, unpaid: bool = False, failed: bool = False
+    run: RunContext, *, left_out: int | None = None, incomplete: bool = False, failed: bool = False
 ) -> int:
     """Close the run's row in the ledger; write report, summary and contact sheet; return the exit code; blocking.
 
     After a stop new thumbnails get less time, because somebody may be waiting, and no image is read to find out whether it
-    has changed. `left_out` counts the images that a restore did not bring back; None for a run. `unpaid` says that rows
-    wait for a yes to be paid for again. Only when all files are on disk does the row say that the run ended by itself:
+    has changed. `left_out` counts the images that a restore did not bring back; None for a run. `incomplete` says that rows
+    are invalid, or wait for a yes to be paid for again. Only when all files are on disk does the row say that the run ended by itself:
     until then, or when it `failed`, the next run continues its cap.
     """
     ledger, stop = run.ledger, run.stop
@@ -350,7 +357,7 @@ def finish_run(
             statuses["pending"] += 1
     if left.unknown:  # the same: they may be paid
         statuses["unknown"] += 1
-    if unpaid:
+    if incomplete:
         statuses["left out"] += 1
     if run.settings.candidates > 1:
         statuses.update(candidates.end_counts(ledger))

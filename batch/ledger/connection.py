@@ -42,7 +42,7 @@ APPLICATION_ID = (
 SQLITE = sqlite3.sqlite_version
 MIGRATIONS = (
     "schema.sql", "accounts.sql", "moved.sql", "kept_for.sql", "aliases.sql", "lost_when.sql", "by_itself.sql",
-    "drawn.sql", "redone.sql", "decisions.sql", "candidates.sql",
+    "drawn.sql", "redone.sql", "decisions.sql", "candidates.sql", "invalid.sql",
 )  # fmt: skip
 """Scripts in this folder, each applied once, in order; a ledger's version is how many of them it has seen."""
 

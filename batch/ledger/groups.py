@@ -35,7 +35,10 @@ firsts AS (SELECT job, min(position) AS position FROM wants GROUP BY job),
 spent AS (SELECT f.position, sum(b.cost) AS cost FROM firsts f JOIN bills b ON b.job = f.job GROUP BY f.position),
 present AS (
     SELECT r.position, {SHOWN} AS state, cast(coalesce({{value}}, '') AS TEXT) AS value
-    FROM rows r JOIN jobs j ON j.job = r.job WHERE r.position IS NOT NULL)
+    FROM rows r JOIN jobs j ON j.job = r.job WHERE r.position IS NOT NULL
+    UNION ALL
+    SELECT i.position, '{State.FAILED}', coalesce((SELECT v.value FROM json_each(i.{{texts}}) v WHERE v.key = :column), '')
+    FROM invalid i)
 SELECT value, count(*) AS rows, count(*) FILTER (WHERE state = '{State.SAVED}') AS saved,
        count(*) FILTER (WHERE state = '{State.FAILED}') AS failed, coalesce(sum(s.cost), 0) AS spent
 FROM present p LEFT JOIN spent s ON s.position = p.position GROUP BY value ORDER BY count(*) DESC, min(p.position)
@@ -77,10 +80,13 @@ def folder_groups(ledger: Ledger, column: str) -> tuple[list[Group], Group | Non
 
     `column` is a parameter, or a column of the manifest as it is named in the ledger; a row without it has the value "".
     """
-    value = _PARAMETER if column in {parameter.name for parameter in PARAMETERS} else _OWN
+    is_parameter = column in {parameter.name for parameter in PARAMETERS}
+    query = _GROUPS.format(
+        value=_PARAMETER if is_parameter else _OWN, texts="texts" if is_parameter else "cells"
+    )
     found: list[Group] = []
     other: Group | None = None
-    for row in ledger.connection.execute(_GROUPS.format(value=value), {"column": column}):
+    for row in ledger.connection.execute(query, {"column": column}):
         group = Group(*row)
         if len(found) < MOST_GROUPS:
             found.append(group)

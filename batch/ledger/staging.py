@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch.core.links import unsigned
-from batch.core.models import CONTENT_PREFIX, Problem, key_and_json, payload_key, texts_json
+from batch.core.models import CONTENT_PREFIX, InvalidRow, Problem, key_and_json, payload_key, texts_json
 from batch.core.parameters import MAX_SEED, RANDOM_SEED, URL_PARAMETERS
 from batch.core.units import format_price, format_usd
 from batch.ledger import decisions, integrity, redone, runs
@@ -66,15 +66,32 @@ CREATE TEMP TABLE staged (
 )
 """
 
-_COLUMNS = "number, id, derived, output, folded, asked_key, job, key, files, cells, has_query, stem, links, long_id, seed"
+_CREATE_INVALID = """
+CREATE TEMP TABLE staged_invalid (            -- positions are counted over both tables
+    position   INTEGER PRIMARY KEY,
+    number     INTEGER NOT NULL,
+    id         TEXT    NOT NULL,
+    derived    INTEGER NOT NULL,
+    error      TEXT    NOT NULL,
+    cells      TEXT    NOT NULL,
+    texts      TEXT    NOT NULL,
+    selected   INTEGER NOT NULL DEFAULT 1
+)
+"""
+
+_COLUMNS = "number, id, derived, output, folded, asked_key, job, key, files, cells, has_query, stem, links, long_id, seed, position"
 
 _INSERT = (
     f"INSERT INTO staged ({_COLUMNS}) "
-    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10,?11,?12,?13,?14,?15)"
+    "VALUES (?1,?2,?3,?4,?5,?6,(SELECT job FROM jobs WHERE payload_key=?7),?8,?9,?10,?11,?12,?13,?14,?15,?16)"
 )
 
 _INSERT_FIRST = (  # both tables were empty: the row's number is its job's
-    f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+    f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
+)
+
+_INSERT_INVALID = (
+    "INSERT INTO staged_invalid (position, number, id, derived, error, cells, texts) VALUES (?,?,?,?,?,?,?)"
 )
 
 _WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
@@ -105,6 +122,10 @@ _REDONE = (
 """Whether a row that is merged has other work then than its row of the manifest asks for."""
 
 
+_KEPT_STATES = ", ".join(f"'{state}'" for state in (State.SAVED, *AT_RISK))
+"""A row with such work stays what it is although its line in the manifest has become invalid."""
+
+
 class Differences(NamedTuple):
     """How staged rows differ from the manifest adopted last.
 
@@ -120,6 +141,18 @@ class Differences(NamedTuple):
     renamed: Sequence[tuple[str, str]] = ()
     spared: Sequence[tuple[int, str]] = ()
     remade: Sequence[tuple[int, str]] = ()
+
+
+class KeptRow(NamedTuple):
+    """A row of the manifest that cannot be sent as it is now, and stays what the folder has (see `Stage.keeps`).
+
+    `cells` and `texts` are as in InvalidRow.
+    """
+
+    number: int
+    id: str
+    cells: Mapping[str, str]
+    texts: Mapping[str, str]
 
 
 class Stage:
@@ -150,7 +183,9 @@ class Stage:
         self.ignores_url_query = ignore_url_query
         self._keyed = partial(key_and_json, ignore_url_query=ignore_url_query)
         self._writable = writable
-        self._places = itertools.count(1)
+        self._jobs = itertools.count(1)
+        self._positions = itertools.count(1)
+        self._has_invalid = False
         base, self._knows_rows = connection.execute(
             "SELECT (SELECT coalesce(max(job), 0) FROM jobs), EXISTS (SELECT 1 FROM rows)"
         ).fetchone()
@@ -166,16 +201,19 @@ class Stage:
             self._links = LinkRenewal(connection) if writable and not merge else None
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
-        for table in ("staged", "inputs", "rereads", "aliases", "looking", "took_over", "grouped"):
+        for table in (
+            "staged", "staged_invalid", "inputs", "rereads", "aliases", "looking", "took_over", "grouped",
+        ):  # fmt: skip
             connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         connection.execute(_CREATE)
+        connection.execute(_CREATE_INVALID)
         connection.execute("CREATE TEMP TABLE rereads (number INTEGER PRIMARY KEY)")
         connection.execute("CREATE TEMP TABLE took_over (position INTEGER PRIMARY KEY, row INTEGER NOT NULL)")
         connection.execute("CREATE TEMP TABLE grouped (position INTEGER PRIMARY KEY, value TEXT NOT NULL)")
         connection.execute(LOOKING)
 
-    def fill(self, payloads: Iterable[Payload], fold: Callable[[str], str]) -> int:
-        """Take in rows in manifest order, in one transaction; return how many.
+    def fill(self, payloads: Iterable[Payload | InvalidRow | KeptRow], fold: Callable[[str], str]) -> int:
+        """Take in rows in manifest order, in one transaction; return how many of them are good.
 
         `fold` makes names equal that a file system may hold to be equal. A seed of -1 is drawn here, the same one as before
         where the row is unchanged: so every body differs from every other, and a second run finds the work of the first.
@@ -191,12 +229,7 @@ class Stage:
                 execute(f"DROP INDEX {index['name']}")
             waiting, rows = iter(payloads), 0
             while page := list(itertools.islice(waiting, ROWS_A_PAGE)):
-                rows += len(page)
-                work: list[tuple[str, str]] = []
-                staged = [self._staged(payload, work) for payload in page]
-                if self._writable:
-                    self._connection.executemany(_WORK_OF_FIRST if self._first else _WORK, work)
-                self._connection.executemany(_INSERT_FIRST if self._first else _INSERT, staged)
+                rows += self._take_in(page)
             for index in indexes:
                 try:
                     execute(index["sql"])
@@ -217,8 +250,64 @@ class Stage:
         execute("RELEASE filling")
         return rows
 
+    def _take_in(self, page: Sequence[Payload | InvalidRow | KeptRow]) -> int:
+        """Insert rows and their work; return how many of them are good."""
+        work: list[tuple[str, str]] = []
+        staged: list[tuple[object, ...]] = []
+        for row, position in zip(page, self._positions):  # noqa: B905  the positions have no end
+            if isinstance(row, InvalidRow):
+                self._stage_invalid(row, position)
+                continue
+            known = self._as_it_is(row) if isinstance(row, KeptRow) else self._staged(row, work)
+            staged.append((*known, position))
+            if self._group_by is not None:
+                value = _value_in(row, self._group_by)
+                self._connection.execute("INSERT INTO grouped VALUES (?, ?)", (position, value))
+        if self._writable:
+            self._connection.executemany(_WORK_OF_FIRST if self._first else _WORK, work)
+        self._connection.executemany(_INSERT_FIRST if self._first else _INSERT, staged)
+        return len(staged)
+
+    def _as_it_is(self, row: KeptRow) -> tuple[object, ...]:
+        """Return a row of `staged` but for its position: what the ledger has."""
+        known = self._connection.execute(
+            "SELECT r.*, j.payload_key FROM rows r JOIN jobs j USING (job) WHERE r.id=?", (row.id,)
+        ).fetchone()
+        return (
+            row.number,
+            row.id,
+            False,
+            known["output"],
+            self._fold(known["output"]),
+            known["asked_key"],
+            known["payload_key"],
+            None if self._writable else known["payload_key"],
+            known["files"] if self._writable else "",
+            known["cells"] if self._writable else "",
+            False,
+            None,
+            None,
+            None,
+            known["manifest_seed"],
+        )
+
+    def _stage_invalid(self, row: InvalidRow, position: int) -> None:
+        self._has_invalid = True
+        self._connection.execute(
+            _INSERT_INVALID,
+            (
+                position,
+                row.number,
+                row.id,
+                row.derived_id,
+                row.reasons,
+                texts_json(row.cells),
+                texts_json(row.texts),
+            ),
+        )
+
     def _staged(self, payload: Payload, work: list[tuple[str, str]]) -> tuple[object, ...]:
-        """Return a row of `staged`; append its key and parameters to `work`."""
+        """Return a row of `staged` but for its position; append its key and parameters to `work`."""
         parameters = payload.parameters
         asked_key, text = self._keyed(parameters)
         key = asked_key
@@ -234,9 +323,6 @@ class Stage:
         if has_query and self._links:
             self._links.renew(payload)
         self._long_ids = self._long_ids or bool(payload.long_id)
-        if self._group_by is not None:
-            value = _value_in(payload, self._group_by)
-            self._connection.execute("INSERT INTO grouped (value) VALUES (?)", (value,))
         return (
             payload.number,
             payload.id,
@@ -244,7 +330,7 @@ class Stage:
             payload.output,
             self._fold(payload.output),
             asked_key,
-            next(self._places) if self._first else key,
+            next(self._jobs) if self._first else key,
             None if self._writable else key,
             texts_json({content: str(path) for content, path in payload.files.items()})
             if self._writable
@@ -308,8 +394,7 @@ class Stage:
                 yield Problem(file, row["number"], None, f"is the same as row {row['first']}.",
                               "Delete one of them, or give both an id.")  # fmt: skip
             else:
-                yield Problem(file, row["number"], "id", f"{row['id']!r} is already the id of row {row['first']}.",
-                              "Give each row an id of its own.")  # fmt: skip
+                yield _taken(file, row)
         for row in self._connection.execute(
             "SELECT s.number, s.output, o.number AS other, o.output AS taken FROM staged s JOIN "
             "(SELECT folded, min(number) AS first FROM staged GROUP BY folded HAVING count(*) > 1) f USING (folded) "
@@ -336,19 +421,80 @@ class Stage:
                 warning=True,
             )  # fmt: skip
 
+    def problems_of_invalid(self, file: str) -> Iterator[Problem]:
+        """Yield a problem for each id that an invalid row shares with another row; afterwards its id is one of its own.
+
+        The later one of the two has the problem. What is yielded by `problems` is not yielded here again.
+        """
+        if not self._has_invalid:
+            return
+        execute = self._connection.execute
+        for row in execute(
+            "WITH every AS (SELECT number, id, 0 AS invalid FROM staged UNION ALL "
+            "SELECT number, id, 1 FROM staged_invalid WHERE NOT derived) "
+            "SELECT s.number, s.id, s.invalid, f.first FROM every s JOIN (SELECT id, min(number) AS first, "
+            "min(number) FILTER (WHERE NOT invalid) AS good FROM every GROUP BY id HAVING count(*) > 1) f USING (id) "
+            "WHERE s.number > f.first AND (s.invalid OR s.number = f.good) ORDER BY s.number"
+        ).fetchall():
+            problem = _taken(file, row)
+            if row["invalid"]:
+                execute(
+                    "UPDATE staged_invalid SET error=ltrim(error || '; ' || ?, '; ') WHERE number=?",
+                    (str(problem), row["number"]),
+                )
+            yield problem
+        execute(
+            "UPDATE staged_invalid AS i SET id=format('%s (row %d)', id, number) WHERE id IN (SELECT id FROM staged) "
+            "OR EXISTS (SELECT 1 FROM staged_invalid o WHERE o.id = i.id AND o.position < i.position)"
+        )
+
+    def keeps(self, row: InvalidRow) -> bool:
+        """Return whether the folder has this row with an image, or with work that may be paid: then it stays what it is."""
+        if self._merge or not self._knows_rows:
+            return False
+        found = self._connection.execute(
+            f"SELECT 1 FROM rows r JOIN jobs j USING (job) WHERE r.id=? AND j.state IN ({_KEPT_STATES})",
+            (row.id,),
+        )
+        return found.fetchone() is not None
+
+    def is_unedited(self, row: InvalidRow) -> bool:
+        """Return whether a row to merge was invalid in the manifest already, and nobody has edited it since."""
+        if not self._merge:
+            return False
+        found = self._connection.execute("SELECT cells, texts FROM invalid WHERE id=?", (row.id,)).fetchone()
+        return found is not None and all(
+            integrity.parsed(found[name]) == given
+            for name, given in (("cells", row.cells), ("texts", row.texts))
+        )
+
+    def invalid_selected(self) -> int:
+        """Return how many of the selected rows are invalid."""
+        found: int = self._connection.execute(
+            "SELECT count(*) FROM staged_invalid WHERE selected"
+        ).fetchone()[0]
+        return found
+
     def select(self, ids: Collection[str]) -> list[str]:
         """Select only these ids; return those that no row has."""
-        self._connection.execute("UPDATE staged SET selected=0")
+        execute = self._connection.execute
+        for table in ("staged", "staged_invalid"):
+            execute(f"UPDATE {table} SET selected=0")
         return [
             wanted
             for wanted in ids
-            if self._connection.execute("UPDATE staged SET selected=1 WHERE id=?", (wanted,)).rowcount == 0
+            if not sum(
+                execute(f"UPDATE {table} SET selected=1 WHERE id=?", (wanted,)).rowcount
+                for table in ("staged", "staged_invalid")
+            )
         ]
 
     def unknown_ids(self) -> Iterator[tuple[int, str]]:
         """Yield (row number, id) of rows whose id the manifest that was adopted last does not have."""
         for row in self._connection.execute(
-            "SELECT number, id FROM staged WHERE id NOT IN (SELECT id FROM rows WHERE position IS NOT NULL) "
+            "SELECT number, id FROM (SELECT position, number, id FROM staged UNION ALL "
+            "SELECT position, number, id FROM staged_invalid) "
+            "WHERE id NOT IN (SELECT id FROM rows WHERE position IS NOT NULL UNION ALL SELECT id FROM invalid) "
             "ORDER BY position"
         ):
             yield row["number"], row["id"]
@@ -442,7 +588,7 @@ class Stage:
         if not self._merge:
             gone, whole = self._connection.execute(
                 "SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.id = r.id) "
-                "AND r.row NOT IN (SELECT row FROM took_over)), count(*) FROM rows r WHERE r.position IS NOT NULL"
+                "AND r.id NOT IN (SELECT id FROM staged_invalid) AND r.row NOT IN (SELECT row FROM took_over)), count(*) FROM rows r WHERE r.position IS NOT NULL"
             ).fetchone()
         return Differences(
             [(row["number"], row["id"]) for row in rereads],
@@ -506,6 +652,7 @@ class Stage:
         )
         execute("UPDATE rows SET selected=0 WHERE selected")
         if merge:
+            self._take_in_repaired()
             self._connection.create_function(
                 redone.IS_STILL_ASKED, 3, redone.is_still_asked, deterministic=True
             )
@@ -515,6 +662,11 @@ class Stage:
                 "FROM staged s JOIN jobs j ON j.job = s.job WHERE s.id = rows.id"
             )
         else:
+            execute("DELETE FROM invalid")
+            execute(
+                "INSERT INTO invalid (position, number, id, error, cells, texts, selected) "
+                "SELECT position, number, id, error, cells, texts, selected FROM staged_invalid"
+            )
             execute("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
             execute(
                 "INSERT INTO rows (id, position, job, asked_key, output, cells, files, selected, redone, manifest_seed) "
@@ -543,6 +695,24 @@ class Stage:
         if retry_failed:
             runs.requeue_failed(ledger, pay_again=pay_again)
         return not held
+
+    def _take_in_repaired(self) -> None:
+        """Let rows to merge that were invalid in the manifest take the places of these; note those that still are."""
+        execute = self._connection.execute
+        execute("UPDATE invalid SET selected=0 WHERE selected")
+        execute(
+            "UPDATE invalid AS i SET selected=s.selected, cells=s.cells, texts=s.texts, "
+            "error=CASE WHEN i.cells = s.cells AND i.texts = s.texts THEN i.error ELSE s.error END "
+            "FROM staged_invalid s WHERE s.id = i.id"
+        )
+        execute(
+            "INSERT INTO rows (id, position, job, asked_key, output, cells, files, manifest_seed) "
+            "SELECT s.id, i.position, s.job, s.asked_key, s.output, s.cells, s.files, s.seed "
+            "FROM staged s JOIN invalid i USING (id) WHERE true ON CONFLICT (id) DO UPDATE SET position=excluded.position, "
+            "job=excluded.job, asked_key=excluded.asked_key, output=excluded.output, cells=excluded.cells, "
+            "files=excluded.files, redone=0, manifest_seed=excluded.manifest_seed"
+        )
+        execute("DELETE FROM invalid WHERE id IN (SELECT id FROM staged)")
 
     def _keep_paid_work(self, *, pay_again: bool) -> bool:
         """Let rows keep what was paid for where other work was not confirmed; return whether there are any."""
@@ -578,8 +748,10 @@ def adopt_unchanged(ledger: Ledger, *, retry_failed: bool, pay_again: bool = Fal
 # -- what a run would do: the rows of a manifest beside what the ledger knows of them ----------------------------------
 
 
-def _value_in(payload: Payload, column: str) -> str:
+def _value_in(payload: Payload | KeptRow, column: str) -> str:
     """Return what a row has in a column, a parameter or one of its own; of a local image the file, "" for nothing."""
+    if isinstance(payload, KeptRow):
+        return payload.cells.get(column, payload.texts.get(column, ""))
     value = payload.parameters.get(column)
     if value is None:
         return payload.cells.get(column, "")
@@ -622,7 +794,7 @@ class Plan:
     jobs that is, which are in `to_send` only when the settings say yes to them. `jobs` counts the jobs of each kind of
     row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is what
     one job is expected to cost, in micro-dollars, and `price_source` where that is known from. `candidates` of the jobs in `to_send` are
-    further images of rows, which were asked for. `kept` are the ids of rows that keep what a person had made for them,
+    further images of rows, which were asked for. `invalid` rows are left out, and in none of the other counts. `kept` are the ids of rows that keep what a person had made for them,
     `accepted` those of changed rows whose image was accepted. `redo`: a person asked to have rows made again, so that what
     was paid for before is `changed` by that and not by an edit. `groups` counts the rows by a column, where one was
     asked for.
@@ -641,6 +813,7 @@ class Plan:
     again: tuple[tuple[str, str], ...] = ()
     again_jobs: int = 0
     jobs: Mapping[str, int] = field(default_factory=dict)
+    invalid: int = 0
     candidates: int = 0
     kept: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
@@ -751,3 +924,9 @@ def compare(
 def _numbered(ledger: Ledger, rows: str, condition: str) -> tuple[tuple[int, str], ...]:
     found = ledger.connection.execute(f"SELECT number, id FROM ({rows}) WHERE {condition} ORDER BY number")
     return tuple((row["number"], row["id"]) for row in found)
+
+
+def _taken(file: str, row: sqlite3.Row) -> Problem:
+    """Return the problem of a row whose id is that of the row `first`."""
+    reason = f"{row['id']!r} is already the id of row {row['first']}."
+    return Problem(file, row["number"], "id", reason, "Give each row an id of its own.")

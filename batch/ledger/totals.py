@@ -6,13 +6,16 @@ replaced or found unusable stays on the bill.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from batch.core import error_classes
 from batch.core.models import seed_name
 from batch.core.parameters import RANDOM_SEED
 from batch.ledger import candidates, decisions, integrity
-from batch.ledger.decisions import IMAGE, SHOWN
+from batch.ledger.decisions import IMAGE, SHOWN, ShownDecision
 from batch.ledger.meta import Meta
 from batch.ledger.prices import job_price
 from batch.ledger.series import PRESENT, rows_of
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from batch.core.parameters import Scalar
     from batch.ledger.candidates import CandidateCounts
-    from batch.ledger.decisions import ShownDecision
     from batch.ledger.ledger import Ledger
 
 
@@ -42,7 +44,8 @@ class ReportRow:
 
     `manifest_seed` is the seed that its row of the manifest asks for, None where that is any seed and the row was given one.
     `output_state` is whether a saved image was present, moved away or changed when the folder was checked; `decision` what
-    people decided, and `image` the hash of the image that the row has now, None for none.
+    people decided, and `image` the hash of the image that the row has now, None for none. A row `as_given` is invalid: its
+    parameters are texts, as a manifest writes them (see InvalidRow), and it has no key.
     """
 
     id: str
@@ -57,6 +60,13 @@ class ReportRow:
     output_state: str | None
     decision: ShownDecision
     image: str | None
+    as_given: bool = False
+
+
+_OF_INVALID: dict[str, Any] = {
+    "error_class": error_classes.INVALID, "attempts": 0, "cost": 0, "sha256": None, "kept_output": None,
+}  # fmt: skip
+"""What the report says of every invalid row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +192,43 @@ def strays(ledger: Ledger) -> tuple[Stray, ...]:
 
 
 def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
-    """Yield every row of the current manifest, in its order, one at a time."""
+    """Yield every row of the current manifest, invalid ones too, in its order, one at a time."""
     decisions.load_current(ledger)
+    rows = heapq.merge(_good_rows(ledger), _invalid_rows(ledger), key=itemgetter(0))
+    return (row for _, row in rows)
+
+
+def _invalid_rows(ledger: Ledger) -> Iterator[tuple[int, ReportRow]]:
+    for row in ledger.connection.execute("SELECT * FROM invalid ORDER BY position"):
+        yield (
+            row["position"],
+            ReportRow(
+                id=row["id"],
+                status=State.FAILED,
+                cells=integrity.parsed(row["cells"]),
+                parameters=integrity.parsed(row["texts"]),
+                files={},
+                manifest_seed=None,
+                output=None,
+                payload_key="",
+                outcome=_OF_INVALID | {"error": row["error"]},
+                output_state=None,
+                decision=ShownDecision(),
+                image=None,
+                as_given=True,
+            ),
+        )
+
+
+def _good_rows(ledger: Ledger) -> Iterator[tuple[int, ReportRow]]:
     for row in ledger.connection.execute(
-        "SELECT r.id, r.cells, r.files, r.kept_job, r.kept_output, r.redone, r.manifest_seed, "
+        "SELECT r.position, r.id, r.cells, r.files, r.kept_job, r.kept_output, r.redone, r.manifest_seed, "
         f"{SHOWN} AS shown, a.state AS away, {IMAGE} AS image, d.outdated, d.decision, d.reason, d.note, d.by, d.at, j.* "
         "FROM rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row "
         "LEFT JOIN temp.decided d ON d.row = r.row WHERE r.position IS NOT NULL ORDER BY r.position"
     ):
         status = REPORTED.get(row["shown"], row["shown"])
-        yield ReportRow(
+        report_row = ReportRow(
             id=row["id"],
             status=status,
             cells=integrity.parsed(row["cells"]),
@@ -207,6 +244,7 @@ def report_rows(ledger: Ledger) -> Iterator[ReportRow]:
             decision=decisions.shown(row),
             image=row["image"],
         )
+        yield row["position"], report_row
 
 
 def columns(ledger: Ledger) -> list[str]:
@@ -225,7 +263,7 @@ def headings(ledger: Ledger) -> list[tuple[str, str]] | None:
 
 
 def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, int]:
-    """Count the current manifest's rows by reported status."""
+    """Count the current manifest's rows by reported status; invalid ones are failed."""
     counts: dict[str, int] = {}
     for row in ledger.connection.execute(
         f"SELECT {SHOWN} AS state, count(*) AS n FROM rows r JOIN jobs j USING (job) "
@@ -235,7 +273,18 @@ def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, i
         state = integrity.state_of(row["state"])
         status = REPORTED.get(state, state)
         counts[status] = counts.get(status, 0) + row["n"]
+    if invalid := _invalid(ledger, selected_only=selected_only)[0]:
+        counts[State.FAILED] = counts.get(State.FAILED, 0) + invalid
     return counts
+
+
+def _invalid(ledger: Ledger, *, selected_only: bool = False) -> tuple[int, str]:
+    """Return how many rows of the current manifest are invalid, and what is wrong with one of them."""
+    return tuple(
+        ledger.connection.execute(
+            "SELECT count(*), min(error) FROM invalid WHERE selected OR NOT ?", (selected_only,)
+        ).fetchone()
+    )
 
 
 def spent_and_accepted(ledger: Ledger) -> tuple[int, int]:
@@ -265,6 +314,10 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         "GROUP BY j.error_class ORDER BY n DESC, 1 LIMIT ?",
         (TOP_ERRORS,),
     )
+    reasons = [(row["error_class"], row["n"], row["example"]) for row in errors]
+    invalid, example = _invalid(ledger)
+    if invalid:
+        reasons = sorted([*reasons, (error_classes.INVALID, invalid, example)], key=lambda reason: -reason[1])
     return FolderTotals(
         rows=sum(counts.values()),
         statuses=counts,
@@ -272,7 +325,7 @@ def folder_totals(ledger: Ledger) -> FolderTotals:
         run_spent=run_spent,
         estimated=estimated,
         at_risk=at_risk,
-        errors=tuple((row["error_class"], row["n"], row["example"]) for row in errors),
+        errors=tuple(reasons[:TOP_ERRORS]),
         moved=away.get("moved", 0),
         changed=away.get("changed", 0),
         candidates=candidates.counts(ledger),

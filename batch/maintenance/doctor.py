@@ -108,8 +108,8 @@ def _manifest(path: Path, settings: RunSettings, *, local: bool) -> Iterator[Che
         yield CheckResult(FAIL, "manifest", f"{path}: {exc}")
         return
     rows = f"{path}: {counted(found.rows, 'row')}"
-    if found.warnings:
-        yield CheckResult(WARN, "manifest", f"{rows}; {found.warnings[0]}", f"See: {see}")
+    if found.problems:
+        yield CheckResult(WARN, "manifest", f"{rows}; {found.problems[0]}", f"See: {see}")
     else:
         yield CheckResult(OK, "manifest", f"{rows}, no problems")
     yield _cost(plan, settings, simulated=simulated or local)
@@ -135,6 +135,11 @@ def _unanswered(plan: Plan, settings: RunSettings) -> Iterator[CheckResult]:
         message = f"{counted(len(plan.changed), 'row')} changed since paid for, {plan.about(plan.cost_of('changed'))}."
         remedy = "Without a terminal nothing is sent and the exit code is 2, unless --yes or a job file's yes is given."
         yield CheckResult(WARN, "changed", message, remedy)
+    if plan.invalid:
+        message = f"{counted(plan.invalid, 'row')} invalid."
+        yield CheckResult(
+            WARN, "invalid", message, "Left out: the run sends the others and ends with exit code 1."
+        )
     if plan.candidates:
         message = f"{counted(plan.candidates, 'further image')}, {plan.about(plan.candidates_cost)}."
         remedy = (

@@ -13,15 +13,22 @@ in, a stream out; only bounded caches of texts are kept, so the length of a mani
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 from batch.core.config import DEFAULT_NAME
-from batch.core.csv_format import bad_character
+from batch.core.csv_format import bad_character, double_braces
 from batch.core.links import unsigned, without_query
-from batch.core.models import Issue, Payload, Problem, Row, UncertainRow
+from batch.core.models import InvalidRow, Issue, Payload, Problem, Row, UncertainRow
 from batch.core.parameters import BY_NAME, EXTENSIONS, IMAGE_PARAMETERS, PARAMETERS, Scalar
 from batch.manifest.columns import ID, report_names
-from batch.manifest.input_images import InputImageCache, InputImages, UnreadableFile, is_simple_url
+from batch.manifest.input_images import (
+    InputImageCache,
+    InputImages,
+    UnreadableFile,
+    has_scheme,
+    is_simple_url,
+)
 from batch.manifest.naming import MAX_ID_BYTES, derive_id, id_fault, is_url, name_fault, normal_name
 from batch.manifest.values import (
     TYPED_NAMES,
@@ -56,6 +63,10 @@ _DEFAULT_TEXTS = {
     if not parameter.required
 }
 _REQUIRED = tuple(parameter.name for parameter in PARAMETERS if parameter.required)
+UNREAD = "?"
+"""What the report has for a parameter that could not be read: no value of it, so that the row stays invalid until
+somebody edits it. A required one is empty instead."""
+
 _AXES = {"image_1": "product", "image_2": "texture"}
 _OF_ALL_ROWS = "(given for all rows) "
 
@@ -163,7 +174,8 @@ class ManifestDefaults:
 class Expander:
     """The rows of a manifest as payloads: iterate over it.
 
-    Yields a payload for every good row, and every problem, in the manifest's order. `overrides` are parameters' defaults as
+    Yields in the manifest's order a payload for every good row, an InvalidRow for one that cannot be sent, and each problem
+    of another kind: warnings about good rows, and what concerns the whole manifest. `overrides` are parameters' defaults as
     text, from the command line, the environment or a job file; an unknown name is a KeyError. Image paths in them are
     relative to the manifest's folder too. `rework` may change the texts of a row's parameters, once the row is identified;
     it also gets the values for templates, and may raise TemplateError. `lost` returns the contents that a missing file is
@@ -208,28 +220,37 @@ class Expander:
         self._ignore_url_query = ignore_url_query
         self._problems: list[Problem] = []
         """Of the last row, warnings too."""
+        self._identity: tuple[str, bool] = "", False
+        self._cells: Mapping[str, str] = {}
+        self._given: Mapping[str, str] = {}
+        """The last row's id, own columns and texts of parameters."""
         self._missing: list[tuple[str, Path, Sequence[str], Problem]] = []
         """The last row's images whose files are gone and were known: its payload is then uncertain."""
 
     def __repr__(self) -> str:
         return f"<Expander of {self._manifest.path} at row {self._row.number}>"
 
-    def __iter__(self) -> Iterator[Payload | Problem | UncertainRow]:
+    def __iter__(self) -> Iterator[Payload | InvalidRow | Problem | UncertainRow]:
         yield from self._defaults.problems
         for row in self._manifest.rows():
             if isinstance(row, Problem):
                 yield row
+                continue
+            if row.problems:
+                yield self._misread(row)
                 continue
             if row.formerly or row.unless_paid:
                 yield self._as_read_formerly(row)
                 continue
             payload = self._payload(row)
             if self._missing:
-                yield UncertainRow((), (), self._lost(payload), None, self._all_problems())
+                yield UncertainRow((), (), self._lost(payload), self._invalid(), self._warnings())
+                continue
+            if payload is None:
+                yield self._invalid()
                 continue
             yield from self._problems
-            if payload is not None:
-                yield payload
+            yield payload
 
     def _payload(self, row: Row) -> Payload | None:
         """Return the payload of a row, None when it cannot have one; `_problems` has the reasons."""
@@ -240,8 +261,10 @@ class Expander:
         given = self._texts | {
             name: text for name in self._parameters if (text := cells.get(name, "").strip())
         }
-        identity, derived = self._identify(own, given)
+        identity, derived = self._identity = self._identify(own, given)
+        self._cells, self._given = own, given
         if self._rework is not None:
+            self._given = given.copy()
             try:
                 scope = self._scope(own, given) | {ID: identity}
                 scope |= {heading: scope.get(name, "") for heading, name in self._aliases.items()}
@@ -272,6 +295,52 @@ class Expander:
         """Return the problems of the last row, its missing files included."""
         return (*self._problems, *(problem for *_, problem in self._missing))
 
+    def _warnings(self) -> tuple[Problem, ...]:
+        """Return the warnings about the last row."""
+        return tuple(problem for problem in self._problems if problem.warning)
+
+    def _misread(self, row: Row) -> InvalidRow:
+        """Return a row that was not read as it is meant, with what else is wrong with it, as far as that shows."""
+        self._payload(row._replace(problems=()))
+        broken = {problem.column for problem in row.problems}
+        others = () if None in broken else self._all_problems()
+        found = (*row.problems, *(problem for problem in others if problem.column not in broken))
+        return self._invalid(found, emptied=broken)
+
+    def _invalid(
+        self, problems: tuple[Problem, ...] | None = None, emptied: Collection[str | None] = ()
+    ) -> InvalidRow:
+        """Return the last row as one that cannot be sent; the cells below the headings `emptied` are not what the manifest shows."""
+        row, (identity, derived) = self._row, self._identity
+        named = bool(identity) and (not derived or any(map(str.strip, row.cells.values())))
+        if not named or id_fault(identity):
+            identity, derived = f"row {row.number}", True
+        heading = self._manifest.heading
+        unread = {name for name in BY_NAME if heading(name) in emptied}
+        if None in emptied:  # the whole line: what is given for all rows must not make it a good one
+            unread.update(name for name in _REQUIRED if name not in row.cells)
+        texts = {name: _unread(name) if name in unread else self._as_written(name) for name in BY_NAME}
+        cells = {
+            name: "" if heading(column) in emptied or bad_character(self._cells[name]) else self._cells[name]
+            for column, name in self._own.items()
+            if column != ID
+        }
+        return InvalidRow(row.number, identity, derived, cells, texts, problems or self._all_problems())
+
+    def _as_written(self, name: str) -> str:
+        """Return the last row's text of a parameter as a manifest in any folder writes it."""
+        raw = self._row.cells.get(name, "").strip() or self._texts.get(name, "")
+        text = self._given.get(name, "")
+        rendered = bool(text) and name in TEMPLATES
+        if not text:  # perhaps a template that could not be expanded
+            text = raw
+        if bad_character(text):
+            return _unread(name)
+        is_path = name in IMAGE_PARAMETERS and text not in {"", UNREAD} and not has_scheme(text)
+        if is_path and (rendered or text[0] != "{"):
+            text = os.path.abspath(self._manifest.path.parent / text)  # noqa: PTH100  `..` only, links stay
+        return double_braces(text) if rendered else text
+
     def _lost(self, payload: Payload | None) -> tuple[Payload, ...]:
         """Return the payload of the last row with each content that its missing files may have had."""
         if payload is None:
@@ -286,12 +355,17 @@ class Expander:
 
     def _as_read_formerly(self, row: Row) -> UncertainRow:
         """Return a row as it is read today, and as an earlier version read it."""
-        now = self._payload(row._replace(formerly={}, unless_paid=()))
-        problems, missing = (*self._all_problems(), *row.unless_paid), self._missing
-        lost = self._lost(now) if missing else ()
+        payload = self._payload(row._replace(formerly={}, unless_paid=()))
+        lost, notes = self._lost(payload) if self._missing else (), self._warnings()
+        now: Payload | InvalidRow
+        if payload is None or self._missing or row.unless_paid:
+            found = (*self._all_problems(), *row.unless_paid)
+            now = self._invalid(found, emptied={problem.column for problem in row.unless_paid})
+        else:
+            now = payload
         before = self._payload(Row(row.number, {**row.cells, **row.formerly}))
         formerly = self._lost(before) if self._missing else (() if before is None else (before,))
-        return UncertainRow(formerly, tuple(self._problems), lost, None if missing else now, problems)
+        return UncertainRow(formerly, self._warnings(), lost, now, notes)
 
     def _problem(self, column: str, issue: Issue | IssueError) -> None:
         self._failed.add(column)
@@ -438,3 +512,7 @@ class Expander:
             f"give --{parameter.replace('_', '-')}" if self._manifest.tabular else f"set defaults.{parameter}"
         )
         return f"Give a file or an http(s) URL, or {default} for all rows without one."
+
+
+def _unread(name: str) -> str:
+    return "" if name in _REQUIRED else UNREAD

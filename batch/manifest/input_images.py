@@ -71,6 +71,8 @@ _NO_SCHEME = re.compile(
 )
 _JOINERS = "\u200c\u200d"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|(?<=data:)|(?<=http:)|(?<=https:))", re.IGNORECASE)
+has_scheme = _SCHEME.match
+"""Whether the text of an image is an address of some kind, not a path."""
 
 
 class ImageError(IssueError):
@@ -123,7 +125,7 @@ class InputImages:
 
     def _find(self, written: str) -> FoundImage | Issue:
         """Return what the text of an image parameter refers to, or why it cannot be used."""
-        if _SCHEME.match(written):
+        if has_scheme(written):
             return _url(written, uploaded=self._uploads_links)
         path = Path(os.path.abspath(self._folder / written))  # noqa: PTH100  `..` only, links stay
         try:

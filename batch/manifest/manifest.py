@@ -67,7 +67,7 @@ class Manifest(Protocol):
         """Return a prefix for messages that says where a cell is, if its row's number and its column do not."""
 
     def rows(self) -> Iterator[Row | Problem]:
-        """Yield warnings about the file first, then rows and their problems in order."""
+        """Yield warnings about the file first, then in order the rows, with their problems, and what is wrong with the file."""
 
 
 def open_manifest(

@@ -22,6 +22,7 @@ _WAIT = (
 _AGAIN = "Nothing was billed. Run the same command again."
 
 ADVICE = {
+    error_classes.INVALID: f"These rows of the manifest cannot be used as they are; they were not sent. {_FIX}",
     error_classes.REFUSED: f"The service refuses these rows as they are; nothing was billed. {_FIX}",
     error_classes.BAD_INPUT: "An image cannot be used; nothing was billed. Replace it, or name another in failures.csv, then: texbatch "
     "retry DIR",

@@ -148,6 +148,9 @@ def read_decisions(
         if isinstance(row, Problem):
             problems.append(row)
             continue
+        if row.problems:
+            problems += row.problems
+            continue
         bad = [problem for problem in row.unless_paid if problem.column in read]
         line, found = _line(row.number, row.cells, places, str(path), in_report=table.is_report)
         if line is None and not found:

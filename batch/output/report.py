@@ -29,7 +29,7 @@ from batch.core.csv_format import (
     unescape_formula,
 )
 from batch.core.errors import FolderError
-from batch.core.parameters import PARAMETERS
+from batch.core.parameters import IMAGE_PARAMETERS, PARAMETERS
 from batch.core.units import MICRO, iso
 from batch.ledger import decisions, runs, totals
 from batch.manifest.columns import ID
@@ -105,7 +105,11 @@ class ReportColumns:
         cells: dict[str, Any] = {ID: double_braces(row.id)}
         cells |= {name: row.cells.get(name, "") for name in self.own}
         for name, value in row.parameters.items():  # as a manifest in `base` writes them
-            if isinstance(value, bool):
+            if row.as_given:
+                text = str(value)
+                is_path = name in IMAGE_PARAMETERS and Path(text).is_absolute()
+                cells[name] = os.path.relpath(text, base) if is_path else text
+            elif isinstance(value, bool):
                 cells[name] = str(value).lower()
             elif isinstance(value, str) and name in TEMPLATED:
                 path = row.files.get(value)

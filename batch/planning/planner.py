@@ -12,7 +12,7 @@ from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Protocol
 
-from batch.core.config import DEFAULT_NAME
+from batch.core.config import DEFAULT_NAME, INVALID_STOP
 from batch.core.errors import ManifestError, UsageError
 from batch.core.models import Problem
 from batch.core.units import counted, named, named_rows
@@ -157,7 +157,7 @@ def make_plan(
             linked=listing.has_symlinks,
         )
     plan = compare(ledger, STAGED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes)
-    plan = replace(plan, redo=settings.redo is not None)
+    plan = replace(plan, redo=settings.redo is not None, invalid=stage.invalid_selected())
     _add_notices(found, path, stage, plan)
     if plan.changed:
         stage.check_changed(number for number, _ in plan.changed)
@@ -317,11 +317,19 @@ def stage_manifest(
     name = (ledger.meta(Meta.NAME) if merging else None) or DEFAULT_NAME
     seen = InputCache(ledger) if writable else None
     found = validate_rows(
-        manifest, settings.reading, stage, seen, name=name, check=check, redo=redo, only=settings.only
+        manifest,
+        settings.reading,
+        stage,
+        seen,
+        name=name,
+        check=check,
+        redo=redo,
+        only=settings.only,
+        skip=settings.invalid != INVALID_STOP,
     )
     if isinstance(manifest, FolderRows):
         _add_chosen(found, manifest)
-    if not all(problem.warning for problem in found.problems):
+    if found.stops or (found.invalid and (settings.invalid == INVALID_STOP or not found.rows)):
         raise ManifestError(found.problems, dropped=found.dropped)
     if wrong := list(_problems_beside(path, stage, folder, settings.only, merge=merging, linked=linked)):
         raise ManifestError([under_heading(manifest, problem) for problem in wrong])

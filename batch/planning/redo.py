@@ -98,18 +98,16 @@ class FolderRows:
     def rows(self) -> Iterator[Row | Problem]:
         """Yield the chosen rows in the report's order, and why one cannot be redone."""
         edits: dict[str, Row] = {}
-        for entry in self._edits.rows() if self._edits else ():
-            if isinstance(entry, Problem):
-                yield entry
-            else:
-                edits[entry.cells.get("id", "").strip()] = entry
+        yield from self._read_edits(edits)
         for number, row in enumerate(totals.report_rows(self._ledger), start=2):
             if not self._chosen(row):
                 continue
             if refusal := self._refusal(row):
                 yield Problem(str(self.path), number, "id", f"{row.id!r} {refusal[0]}", refusal[1])
                 continue
-            if integrity.differs(row.payload_key, row.parameters):  # it becomes a manifest, and is paid for
+            if not row.as_given and integrity.differs(
+                row.payload_key, row.parameters
+            ):  # it becomes a manifest, and is paid for
                 raise integrity.other_work(row.payload_key)
             if row.id in self._accepted and row.id not in self._only:
                 self.accepted.append((number, row.id))
@@ -122,6 +120,16 @@ class FolderRows:
             if edited is not None:
                 self._edited[number] = edited.number
             yield Row(number, texts if edited is None else edited.cells)
+
+    def _read_edits(self, edits: dict[str, Row]) -> Iterator[Problem]:
+        """Enter the rows of failures.csv into `edits` by id; yield what is wrong with them."""
+        for entry in self._edits.rows() if self._edits else ():
+            if isinstance(entry, Problem):
+                yield entry
+            elif entry.problems:
+                yield from entry.problems
+            else:
+                edits[entry.cells.get("id", "").strip()] = entry
 
     def _chosen(self, row: ReportRow) -> bool:
         if self._only:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from batch.core.config import DEFAULT_NAME
 from batch.core.errors import ManifestError
-from batch.core.models import Problem, UncertainRow
+from batch.core.models import InvalidRow, Payload, Problem, UncertainRow
 from batch.core.units import counted, named_rows
 from batch.ledger.ledger import Ledger
-from batch.ledger.staging import Stage
+from batch.ledger.staging import KeptRow, Stage
 from batch.manifest.columns import report_names
 from batch.manifest.expand import Expander
 from batch.manifest.headings import report_headings
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch.core.config import Reading, Redo
-    from batch.core.models import Payload
     from batch.manifest.input_images import InputImageCache
     from batch.manifest.manifest import Manifest
     from batch.planning.links import ManifestLinks
@@ -44,6 +43,9 @@ class ValidationReport:
 
     `columns` are the manifest's own columns as the report writes them, `headings` all of them, each with the parameter or `id`
     that it is, "" for an own one.
+    `rows` is how many are good, `invalid` how many are not; `stops` says that there is a problem of another kind than those
+    of single rows, so that no row can be sent. `unedited` are (row number, id) of rows to merge that were invalid before, and
+    that nobody has edited since.
     """
 
     columns: tuple[str, ...] = ()
@@ -51,10 +53,14 @@ class ValidationReport:
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     dropped: int = 0
+    invalid: int = 0
+    stops: bool = False
+    unedited: list[tuple[int, str]] = field(default_factory=list)
     _noted: Counter[bool] = field(default_factory=Counter)
 
-    def add(self, problem: Problem) -> None:
-        """Add one problem."""
+    def add(self, problem: Problem, *, of_row: bool = False) -> None:
+        """Add one problem; `of_row` says that it is one row's, which is invalid for it."""
+        self.stops = self.stops or not (problem.warning or of_row)
         self._noted[problem.warning] += 1
         if self._noted[problem.warning] <= MOST_PROBLEMS:
             self.problems.append(problem)
@@ -105,9 +111,11 @@ def validate_rows(
     redo: Redo | None = None,
     only: Collection[str] = (),
     links: ManifestLinks | None = None,
+    skip: bool = False,
 ) -> ValidationReport:
-    """Read every row into `stage`; return what was found.
+    """Read every row into `stage`, invalid ones too; return what was found.
 
+    With `skip` the run goes on without the invalid rows: one whose image the folder has stays what it is, with a warning.
     `name` is the template where `reading` has none; `check` is called at each row and may raise, to end it early. A
     `redo` changes the rows and takes in those of `only` alone, since the others stay what they are.
     """
@@ -128,24 +136,35 @@ def validate_rows(
     )
     chosen = frozenset(only) if rework else frozenset()
     gone: list[tuple[int, str]] = []
-    payloads = _payloads(rows, stage, found, gone, chosen=chosen, check=check)
-    found.rows = stage.fill(payloads if links is None else _with_links(payloads, links, manifest), fold_name)
+    read = _rows(rows, stage, found, gone, check=check, skip=skip)
+    if links is not None:
+        read = _with_links(read, links, manifest)
+    found.rows = stage.fill((row for row in read if not chosen or row.id in chosen), fold_name)
     for problem in stage.problems(str(manifest.path)):
         found.add(under_heading(manifest, problem))
+    for problem in stage.problems_of_invalid(str(manifest.path)):
+        found.add(under_heading(manifest, problem), of_row=True)
     if gone:
         which = f"{counted(len(gone), 'row')} that need no sending: {named_rows(gone)}"
         remedy = "What was paid for stays their work until their cells are edited."
         found.warn(manifest.path, f"images that are gone or cannot be read, in {which}.", remedy)
-    if not found.rows and not found.errors:
+    if found.unedited:
+        one = len(found.unedited) == 1
+        which = f"{counted(len(found.unedited), 'row')} that {'is' if one else 'are'} still invalid: {named_rows(found.unedited)}"
+        found.warn(manifest.path, f"left out, {which}.", "Fix what their column `error` says.")
+    if not (found.rows or found.invalid or found.unedited or found.errors):
         none = f"has no row {manifest.wanted}." if isinstance(manifest, FolderRows) else "has no rows."
         found.warn(manifest.path, none, "Nothing will be sent.")
     return found
 
 
-def _with_links(payloads: Iterable[Payload], links: ManifestLinks, manifest: Manifest) -> Iterator[Payload]:
-    for payload in payloads:
-        links.note(payload, manifest)
-        yield payload
+def _with_links(
+    rows: Iterable[Payload | InvalidRow | KeptRow], links: ManifestLinks, manifest: Manifest
+) -> Iterator[Payload | InvalidRow | KeptRow]:
+    for row in rows:
+        if isinstance(row, Payload):
+            links.note(row, manifest)
+        yield row
 
 
 def under_heading(manifest: Manifest, problem: Problem) -> Problem:
@@ -153,34 +172,54 @@ def under_heading(manifest: Manifest, problem: Problem) -> Problem:
     return problem if problem.column is None else replace(problem, column=manifest.heading(problem.column))
 
 
-def _payloads(
-    rows: Iterable[Payload | Problem | UncertainRow],
+def _rows(
+    rows: Iterable[Payload | InvalidRow | Problem | UncertainRow],
     stage: Stage,
     found: ValidationReport,
     gone: list[tuple[int, str]],
     *,
-    chosen: Collection[str],
     check: Callable[[], None],
-) -> Iterator[Payload]:
-    """Yield the payloads of the chosen ids, of all if none is chosen; add the problems to `found`."""
+    skip: bool,
+) -> Iterator[Payload | InvalidRow | KeptRow]:
+    """Yield the rows; add the problems to `found`."""
     for row in rows:
         check()
         for item in _decide(row, stage, gone) if isinstance(row, UncertainRow) else (row,):
             if isinstance(item, Problem):
                 found.add(item)
-            elif not chosen or item.id in chosen:
+            elif isinstance(item, InvalidRow):
+                yield _note_invalid(item, stage, found, skip=skip)
+            else:
                 yield item
 
 
-def _decide(row: UncertainRow, stage: Stage, gone: list[tuple[int, str]]) -> list[Payload | Problem]:
+def _note_invalid(
+    row: InvalidRow, stage: Stage, found: ValidationReport, *, skip: bool
+) -> InvalidRow | KeptRow:
+    """Add the problems of an invalid row to `found`; return what it is staged as."""
+    if stage.is_unedited(row):
+        found.unedited.append((row.number, row.id))
+        return row
+    if skip and stage.keeps(row):
+        for problem in row.problems:
+            found.add(replace(problem, warning=True))
+        return KeptRow(row.number, row.id, row.cells, row.texts)
+    found.invalid += 1
+    for problem in row.problems:
+        found.add(problem, of_row=True)
+    return row
+
+
+def _decide(
+    row: UncertainRow, stage: Stage, gone: list[tuple[int, str]]
+) -> list[Payload | InvalidRow | Problem]:
     """Return what the folder decides that a row is; add it to `gone` when its files are gone and need not be there."""
     paid = next(filter(stage.has_paid, row.formerly), None)
-    now = row.now if all(problem.warning for problem in row.problems) else None
-    if paid is not None and (now is None or not stage.has_adopted(now)):
+    if paid is not None and (isinstance(row.now, InvalidRow) or not stage.has_adopted(row.now)):
         stage.keep_reading(paid)
-        return [*(problem for problem in row.warnings if problem.warning), paid]
+        return [*row.warnings, paid]
     finished = next(filter(stage.needs_no_sending, row.lost), None)
     if finished is not None:
         gone.append((finished.number, finished.id))
-        return [*(problem for problem in row.problems if problem.warning), finished]
-    return [*row.problems] if row.now is None else [*row.problems, row.now]
+        return [*row.notes, finished]
+    return [row.now] if isinstance(row.now, InvalidRow) else [*row.notes, row.now]

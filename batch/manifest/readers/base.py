@@ -105,16 +105,16 @@ class StreamingManifest(ABC):
     def rows(self) -> Iterator[Row | Problem]:
         """Yield the warnings about the columns, then every row and problem in the order of the file.
 
-        A bad character in a cell is a problem, which a row that was paid for is forgiven.
+        A problem of one row is in `Row.problems`; one that is yielded concerns the file, or ends the reading. A bad character
+        in a cell is a problem, which a row that was paid for is forgiven.
         """
         yield from self._warnings
         try:
             for read in self._rows():
-                entries: Sequence[Row | Problem] = (read,)
+                entry = read
                 if isinstance(read, Row) and bad_character("".join(read.cells.values())):
-                    entries = self._with_problems(read)
-                for entry in entries:
-                    yield own_report.restored(entry, self._file) if self.texbatch_own else entry
+                    entry = self._with_problems(read)
+                yield own_report.restored(entry, self._file) if self.texbatch_own else entry
         except UnicodeError:
             yield undecodable(self.path, self._codec)
 
@@ -135,12 +135,10 @@ class StreamingManifest(ABC):
 
     @abstractmethod
     def _rows(self) -> Iterator[Row | Problem]:
-        """Yield every row and problem in the order of the file."""
+        """Yield every row in the order of the file, and every problem that is not of one row alone."""
 
-    def _row_of(
-        self, number: int, values: Iterable[tuple[str, str | Issue | None]]
-    ) -> Iterator[Row | Problem]:
-        """Yield the row of these values by column, or what is wrong with them; nothing for a row that gives nothing."""
+    def _row_of(self, number: int, values: Iterable[tuple[str, str | Issue | None]]) -> Iterator[Row]:
+        """Yield the row of these values by column, with what is wrong with them; nothing for a row that gives nothing."""
         cells: dict[str, str] = {}
         problems: list[Problem] = []
         for name, value in values:
@@ -149,15 +147,13 @@ class StreamingManifest(ABC):
                 problems.append(Problem(self._file, number, column, value.reason, value.remedy))
             elif value is not None:
                 cells[name] = value
-        if problems:
-            yield from problems
-        elif any(cells.values()):
-            yield Row(number, cells)
+        if problems or any(cells.values()):
+            yield Row(number, cells, problems=tuple(problems))
 
-    def _with_problems(self, row: Row) -> Sequence[Row | Problem]:
+    def _with_problems(self, row: Row) -> Row:
         """Return a row that is forgiven the bad characters in its cells where it was paid for.
 
-        One with half a character never was, since it cannot be sent: only its problems are returned.
+        One with half a character never was, since it cannot be sent.
         """
         problems = [
             Problem(
@@ -170,9 +166,11 @@ class StreamingManifest(ABC):
             for name, cell in row.cells.items()
             if (issue := bad_character(cell))
         ]
-        if any(unsendable(cell.replace("\0", "")) for cell in row.cells.values()):
-            return problems
-        return [row._replace(unless_paid=(*row.unless_paid, *problems))]
+        if row.problems or any(unsendable(cell.replace("\0", "")) for cell in row.cells.values()):
+            bad = {problem.column for problem in problems}
+            cells = {name: "" if name in bad else cell for name, cell in row.cells.items()}
+            return Row(row.number, cells, problems=(*row.problems, *row.unless_paid, *problems))
+        return row._replace(unless_paid=(*row.unless_paid, *problems))
 
 
 def numbered_lines(stream: TextIO) -> Iterator[tuple[int, str]]:

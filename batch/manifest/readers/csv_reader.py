@@ -19,6 +19,7 @@ from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING
 
 from batch.core.models import Issue, Problem, Row
+from batch.manifest.columns import ID
 from batch.manifest.headings import header_problems
 from batch.manifest.readers.base import (
     BOM,
@@ -132,26 +133,30 @@ class CsvManifest(StreamingManifest):
                 if written.strip(blank):  # spreadsheets leave lines of separators behind
                     yield self._row(first, written, cells)
 
-    def _row(self, number: int, written: str, cells: list[str]) -> Row | Problem:
+    def _row(self, number: int, written: str, cells: list[str]) -> Row:
         header, width = self._headings.names, self._width
         misquoted = _misquoted(written, self.separator) if '"' in written else {}
         if not len(header) <= len(cells) <= width:
             issue = next(iter(misquoted.values()), None) or self._wrong_width(len(cells))
-            return Problem(self._file, number, None, issue.reason, issue.remedy)
+            # The cells may have moved: only the first is sure to be in its place.
+            first = {ID: cells[0]} if header[0] == ID else {}
+            return Row(number, first, problems=(self._problem(number, None, issue),))
         if any(map(str.strip, cells[len(header) :])):
             reason = f"there is text in a column without a name, after the column {self._header[-1]}."
-            return Problem(self._file, number, None, reason, "Name the column in the header, or empty it.")
+            issue = Issue(reason, "Name the column in the header, or empty it.")
+            read = dict(zip(header, cells, strict=False))
+            return Row(number, read, problems=(self._problem(number, None, issue),))
         row = Row(number, dict(zip(header, cells, strict=False)))
         if not misquoted:
             return row
         named = [(header[index], issue) for index, issue in misquoted.items() if index < len(header)]
-        problems = [
-            Problem(self._file, number, self.heading(name), issue.reason, issue.remedy)
-            for name, issue in named
-        ]
+        problems = [self._problem(number, self.heading(name), issue) for name, issue in named]
         return row._replace(
             formerly={name: row.cells[name] for name, _ in named}, unless_paid=tuple(problems)
         )
+
+    def _problem(self, number: int, column: str | None, issue: Issue) -> Problem:
+        return Problem(self._file, number, column, issue.reason, issue.remedy)
 
     def _wrong_width(self, cells: int) -> Issue:
         remedy = (

@@ -84,14 +84,16 @@ class JsonlManifest(StreamingManifest):
                 parsed = decoder.decode(line.strip())
             except (ValueError, RecursionError, ArithmeticError) as error:
                 problem = self._no_json(number, line.strip(), error)
-                yield problem
                 if "not read" in problem.reason:
+                    yield problem
                     return
+                yield Row(number, {}, problems=(problem,))
                 continue
             if isinstance(parsed, _Object):
                 yield from self._row_of(number, _values(parsed, renames))
             else:
-                yield self._problem(number, "is not an object.", ONE_A_LINE)
+                problem = self._problem(number, "is not an object.", ONE_A_LINE)
+                yield Row(number, {}, problems=(problem,))
 
     def _no_json(self, number: int, line: str, error: Exception) -> Problem:
         if line.startswith("["):

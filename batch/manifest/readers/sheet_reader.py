@@ -225,7 +225,7 @@ class SheetManifest(StreamingManifest):
                 reason = f"there are more than {MAX_ROWS} rows; a workbook is read whole."
                 self._found.problem(row.number, None, reason, "Use CSV: it has no limit.")
                 break
-            self._entries += self._row(top.sheet, row)
+            self._entries.append(self._row(top.sheet, row))
         if self.header_line is None:
             reason = f"the sheet {top.sheet.title!r} is empty."
             remedy = "Its first row names the columns: image_1, image_2, prompt."
@@ -260,7 +260,7 @@ class SheetManifest(StreamingManifest):
         self._take_headings(self._written)
         self._names = dict(zip(self._names, self._headings.names, strict=True))
 
-    def _row(self, sheet: BookSheet, row: SheetRow) -> Iterator[Row | Problem]:
+    def _row(self, sheet: BookSheet, row: SheetRow) -> Row:
         texts = dict.fromkeys(self._names.values(), "")
         formerly: dict[str, str] = {}
         faults: list[Problem] = []
@@ -279,10 +279,7 @@ class SheetManifest(StreamingManifest):
                     texts[name] = self._linked(texts[name], link)
                 if texts[name] != before and self.read_before:
                     formerly[name] = before
-        if faults:
-            yield from faults
-        else:
-            yield Row(row.number, texts, formerly)
+        return Row(row.number, texts, {} if faults else formerly, problems=tuple(faults))
 
     def _without_name(self, cell: Any) -> None:
         """Note, once a column, that it has content and no name."""

@@ -20,6 +20,7 @@ SETTINGS = {
     "--job-timeout": ("90s", "job_timeout_s", 90.0),
     "--max-cost": ("12.50", "max_cost", 12_500_000),
     "--price": ("0.03", "price", 30_000),
+    "--invalid": ("skip", "invalid", "skip"),
     "--max-failures": ("20", "max_failures", 20),
     "--max-duration": ("1h30m", "max_duration_s", 5400.0),
     "--pilot": ("5", "pilot", 5),

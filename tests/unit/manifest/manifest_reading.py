@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch.core import config
 from batch.core.errors import ManifestError
-from batch.core.models import Payload, Problem
+from batch.core.models import InvalidRow, Payload, Problem
 from batch.manifest.expand import Expander
 from batch.manifest.manifest import open_manifest
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """What came out of a manifest; `errors` are the problems that are no warnings, as text."""
+    """What came out of a manifest; `errors` are the problems that are no warnings, as text, those of invalid rows too."""
 
     payloads: list[Payload]
     problems: list[Problem]
+    invalid: list[InvalidRow]
 
     @property
     def errors(self) -> list[str]:
@@ -57,10 +58,15 @@ def read(
             item.remedy.replace(folder, ""),
             item.warning,
         )
-        for item in items
+        for entry in items
+        for item in (entry.problems if isinstance(entry, InvalidRow) else [entry])
         if isinstance(item, Problem)
     ]
-    return Reading([item for item in items if isinstance(item, Payload)], problems)
+    return Reading(
+        [item for item in items if isinstance(item, Payload)],
+        problems,
+        [item for item in items if isinstance(item, InvalidRow)],
+    )
 
 
 def edit_part(path, edit, part="xl/worksheets/sheet1.xml"):

@@ -143,7 +143,8 @@ def test_a_message_names_the_users_heading(tmp_path, write, monkeypatch):
     monkeypatch.setitem(CELLS, "Bild 1", "gone.jpg")
     monkeypatch.setitem(CELLS, "Prompt", "")
     manifest = open_manifest(write(tmp_path), config.Reading(columns=COLUMNS))
-    problems = [item for item in Expander(manifest, overrides={}) if isinstance(item, Problem)]
+    *_, invalid = Expander(manifest, overrides={})
+    problems = invalid.problems
     assert {problem.column for problem in problems} == {"Bild 1", "Prompt"}
 
 

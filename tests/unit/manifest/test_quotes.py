@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 from manifest_reading import read
 
-from batch.core.models import Problem
 from batch.manifest.manifest import open_manifest
 
 AFTER = 'there is text after a closing quote; a quote inside text is written twice ("").'
@@ -73,10 +72,10 @@ def test_quotes_that_say_what_is_text_are_none(entries, written, text):
 
 def test_a_record_that_its_quotes_cut_elsewhere_is_told_of_its_quotes(entries):
     """Not of its number of cells, which is no fault of the commas."""
-    problem, row = entries('"Keep, the \\"rough, big\\" look"', "plain")
-    assert isinstance(problem, Problem)
+    cut, row = entries('"Keep, the \\"rough, big\\" look"', "plain")
+    (problem,) = cut.problems
     assert (problem.row, problem.reason) == (2, AFTER)
-    assert row.number == 3
+    assert (row.number, row.problems) == (3, ())
 
 
 def test_only_the_cells_with_such_quotes_are_named(tmp_path):
@@ -118,7 +117,9 @@ def test_empty_columns_without_a_name_at_the_end_are_none(tmp_path, lines, separ
 
 def test_text_in_a_column_without_a_name_is_a_problem_of_its_row(tmp_path):
     (tmp_path / "a.csv").write_text("a,prompt,,\n1,2,,\n3,4,x,\n5,6,,\n7,8,,,\n")
-    first, problem, third, ragged = open_manifest(tmp_path / "a.csv").rows()
-    assert (first.number, problem.row, third.number, ragged.row) == (2, 3, 4, 5)
+    read = list(open_manifest(tmp_path / "a.csv").rows())
+    assert [row.number for row in read] == [2, 3, 4, 5]
+    first, (problem,), third, (ragged,) = (row.problems for row in read)
+    assert (first, problem.row, third, ragged.row) == ((), 3, (), 5)
     assert "in a column without a name, after the column prompt." in problem.reason
     assert ragged.reason == "has 5 cells, the header has 4."

@@ -12,7 +12,6 @@ from manifest_reading import read
 from openpyxl import Workbook
 from pyarrow import parquet
 
-from batch.core.models import Problem
 from batch.manifest.manifest import open_manifest
 from batch.manifest.problems import ProblemLog
 from batch.manifest.readers.yaml_document import read_document
@@ -167,8 +166,9 @@ def test_a_nul_that_was_taken_once_is_a_problem_unless_the_row_was_paid_for(tmp_
 
 @pytest.mark.parametrize("write", [as_jsonl, as_parquet])
 def test_a_nul_that_was_never_taken_is_a_problem(tmp_path, write):
-    (problem,) = open_manifest(write(tmp_path / "a", "a\0b")).rows()
-    assert isinstance(problem, Problem)
+    (entry,) = open_manifest(write(tmp_path / "a", "a\0b")).rows()
+    (problem,) = entry.problems
+    assert (problem.column, "prompt" in entry.cells) == ("prompt", False)
     assert "NUL" in problem.reason
 
 

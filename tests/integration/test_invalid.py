@@ -1,0 +1,171 @@
+"""Rows of a manifest that cannot be used: the others run, and these wait in failures.csv for a person."""
+
+import os
+
+import pytest
+import support
+from support import by_id, go, rows, statuses, submits, summary
+
+from batch import RunHooks
+from batch.core.errors import ManifestError
+
+BAD = {"row-1": {"seed": "soon"}, "row-3": {"image_1": "gone.png"}}
+
+
+def lines_with(bad, count=5):
+    """Return rows of which some are invalid: `bad` has what is wrong in them, by id."""
+    return [line | bad.get(line["id"], {}) for line in rows(count)]
+
+
+def edit(path, changes):
+    """Edit the rows of a file as a person does: {id: {column: text}}."""
+    support.write_csv(path, [line | changes.get(line["id"], {}) for line in support.table(path)])
+
+
+def order(out):
+    return [(line["id"], line["status"]) for line in support.report(out)]
+
+
+@pytest.fixture
+def skipped(api, pairs, out):
+    """A folder of five rows, two of them invalid; gives its manifest."""
+    manifest = pairs(lines_with(BAD))
+    assert go(api, manifest, out, invalid="skip").exit_code == 1
+    return manifest
+
+
+def test_the_good_rows_run_and_the_others_are_failed(hosted, pairs, out, command):
+    code, said, warned = command("run", pairs(lines_with(BAD)), "--out", out, "--invalid", "skip")
+    assert (code, submits(hosted)) == (1, 3)
+    states = ("saved", "failed", "saved", "failed", "saved")
+    assert order(out) == [(f"row-{n}", state) for n, state in enumerate(states)]
+    assert support.ids(support.table(out / "failures.csv")) == ["row-1", "row-3"]
+    seed, gone = (by_id(out)[row_id] for row_id in BAD)
+    assert {name: seed[name] for name in ("error_class", "attempts", "cost", "payload_key", "seed")} == {
+        "error_class": "invalid", "attempts": "0", "cost": "0.000000", "payload_key": "", "seed": "soon",
+    }  # fmt: skip
+    assert "pairs.csv:3:seed: 'soon' is not a whole number. Give a whole number" in seed["error"]
+    assert (gone["seed"], gone["image_1"]) == ("3", "../gone.png")
+    figures = summary(out)
+    assert (figures["rows"], figures["saved"], figures["failed"], figures["spent_usd"]) == (5, 3, 2, 0.09)
+    assert figures["top_errors"][0]["error_class"] == "invalid"
+    assert "2 rows are invalid and left out, as failed." in warned
+    assert f"texbatch retry {out}" in warned
+    assert "3 saved, 2 failed" in said
+
+
+def test_without_the_option_nothing_is_sent_and_everything_is_listed(hosted, pairs, out, command):
+    code, _, warned = command("run", pairs(lines_with(BAD)), "--out", out)
+    assert (code, submits(hosted), out.joinpath("report.csv").exists()) == (2, 0, False)
+    assert ("pairs.csv:3:seed" in warned, "pairs.csv:5:image_1" in warned) == (True, True)
+
+
+def test_a_fixed_row_is_taken_in_by_retry_and_stays_saved_at_night(api, skipped, out, tmp_path):
+    edit(out / "failures.csv", {"row-1": {"seed": "7"}})
+    assert go(api, out / "failures.csv", out, merge=True, retry_failed=True).exit_code == 1
+    assert submits(api) == 4
+    assert order(out)[1] == ("row-1", "saved")
+    assert order(out)[3] == ("row-3", "failed")
+    night = go(api, skipped, out, invalid="skip")
+    assert (night.exit_code, submits(api), order(out)[1]) == (1, 4, ("row-1", "saved"))
+    (kept,) = (problem for problem in night.warnings if problem.column == "seed")
+    assert kept.warning
+    support.picture(tmp_path / "gone.png")
+    assert go(api, skipped, out, invalid="skip").exit_code == 0
+    assert (submits(api), statuses(out)) == (5, {"saved": 5})
+    support.assert_ledger_sound(out)
+
+
+def test_the_same_night_again_sends_nothing_and_names_the_rows_again(api, skipped, out):
+    before = order(out)
+    assert go(api, skipped, out, invalid="skip").exit_code == 1
+    assert (submits(api), order(out)) == (3, before)
+    assert go(api, skipped, out, invalid="skip", only=("row-0",)).exit_code == 0
+    assert go(api, skipped, out, invalid="skip", only=("row-3",)).exit_code == 1
+
+
+def test_a_saved_row_that_is_invalid_now_stays_saved(api, pairs, out):
+    go(api, pairs(5), out)
+    night = go(api, pairs(lines_with(BAD)), out, invalid="skip")
+    assert (night.exit_code, submits(api), statuses(out)) == (0, 5, {"saved": 5})
+    assert [problem.row for problem in night.warnings] == [3, 5]
+
+
+def test_rows_that_nobody_edited_do_not_stop_a_retry(api, skipped, out, tmp_path):
+    retried = go(api, out / "failures.csv", out, merge=True, retry_failed=True)
+    assert (retried.exit_code, submits(api)) == (1, 3)
+    (left,) = retried.warnings
+    assert "left out, 2 rows that are still invalid: row-1 (row 2), row-3 (row 3)." in left.reason
+    edit(out / "failures.csv", {"row-1": {"seed": "later"}})
+    with pytest.raises(ManifestError, match="'later' is not a whole number"):
+        go(api, out / "failures.csv", out, merge=True, retry_failed=True)
+    support.picture(tmp_path / "gone.png")
+    assert go(api, out / "failures.csv", out, merge=True, retry_failed=True, invalid="skip").exit_code == 1
+    assert (submits(api), order(out)[3]) == (4, ("row-3", "saved"))
+    assert by_id(out)["row-1"]["seed"] == "later"
+    assert "'later' is not a whole number" in by_id(out)["row-1"]["error"]
+
+
+@pytest.mark.slow
+def test_retry_by_name_takes_the_edit_of_an_invalid_row(hosted, pairs, out, command):
+    command("run", pairs(lines_with(BAD)), "--out", out, "--invalid", "skip")
+    assert command("retry", out, "--only", "row-1")[0] == 1
+    edit(out / "failures.csv", {"row-1": {"seed": "7"}})
+    code, _, warned = command("retry", out, "--only", "row-1")
+    assert (code, submits(hosted), order(out)[1]) == (0, 4, ("row-1", "saved")), warned
+    assert command("mark", out, "--reject", "row-3", "--reason", "shape")[0] == 2
+
+
+def test_an_invalid_row_is_no_failure_of_the_run_and_no_part_of_a_pilot(api, pairs, out):
+    manifest = pairs(lines_with(BAD))
+    assert go(api, manifest, out, invalid="skip", pilot=1, max_failures=1).exit_code == 7
+    assert submits(api) == 1
+    assert go(api, manifest, out, invalid="skip", max_failures=1).exit_code == 1
+    assert submits(api) == 3
+
+
+def test_good_rows_of_one_id_stop_the_run_and_an_invalid_one_does_not(api, pairs, out):
+    twice = [*lines_with(BAD), *rows(2)]
+    with pytest.raises(ManifestError, match="'row-0' is already the id of row 2"):
+        go(api, pairs(twice), out, invalid="skip")
+    again = [*lines_with(BAD), rows(1)[0] | {"seed": "x"}]
+    assert go(api, pairs(again), out, invalid="skip").exit_code == 1
+    assert order(out)[5] == ("row-0 (row 7)", "failed")
+    assert "'row-0' is already the id of row 2." in by_id(out)["row-0 (row 7)"]["error"]
+
+
+@pytest.mark.parametrize("setting", ["stop", "skip"])
+def test_what_concerns_the_whole_manifest_stops_it(api, pairs, out, setting):
+    lines = lines_with(BAD)
+    for line in lines:
+        del line["image_2"]
+    with pytest.raises(ManifestError, match="there is no such column") as stopped:
+        go(api, pairs(lines), out, invalid=setting)
+    assert "'soon' is not a whole number" in str(stopped.value)
+    with pytest.raises(ManifestError, match="soon"):
+        go(api, pairs([rows(1)[0] | {"seed": "soon"}]), out, invalid=setting)
+    assert submits(api) == 0
+
+
+def test_who_calls_the_package_is_asked(api, pairs, out):
+    manifest, plans = pairs(lines_with(BAD)), []
+    with pytest.raises(ManifestError, match="soon"):
+        go(api, manifest, out, invalid=None)
+    hooks = RunHooks(confirm_invalid=lambda plan: plans.append(plan) or True)
+    assert go(api, manifest, out, invalid=None, listener=hooks).exit_code == 1
+    assert [(plan.rows, plan.invalid) for plan in plans] == [(3, 2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "code", "sent"), [("y\n", 1, 3), ("n\n", 2, 0)])
+def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code, sent):
+    pairs(lines_with(BAD))
+    args = ("run", "pairs.csv", "--out", "out", "--progress", "none")
+    with support.on_a_terminal(*args, env=support.environment(api), cwd=tmp_path) as (process, terminal):
+        told = support.seen_on(terminal, lambda text: "[y/N]" in text)
+        assert "2 of 5 rows are invalid (listed above). Run the other 3?" in told
+        assert told.index("'soon' is not a whole number") < told.index("Run the other")
+        os.write(terminal, answer.encode())
+        told += support.seen_on(terminal)
+        process.wait(20.0)
+    assert (process.returncode, submits(api)) == (code, sent), told

@@ -185,7 +185,6 @@ class Stage:
         self._writable = writable
         self._jobs = itertools.count(1)
         self._positions = itertools.count(1)
-        self._has_invalid = False
         base, self._knows_rows = connection.execute(
             "SELECT (SELECT coalesce(max(job), 0) FROM jobs), EXISTS (SELECT 1 FROM rows)"
         ).fetchone()
@@ -292,7 +291,6 @@ class Stage:
         )
 
     def _stage_invalid(self, row: InvalidRow, position: int) -> None:
-        self._has_invalid = True
         self._connection.execute(
             _INSERT_INVALID,
             (
@@ -426,8 +424,6 @@ class Stage:
 
         The later one of the two has the problem. What is yielded by `problems` is not yielded here again.
         """
-        if not self._has_invalid:
-            return
         execute = self._connection.execute
         for row in execute(
             "WITH every AS (SELECT number, id, 0 AS invalid FROM staged UNION ALL "
@@ -467,13 +463,6 @@ class Stage:
             integrity.parsed(found[name]) == given
             for name, given in (("cells", row.cells), ("texts", row.texts))
         )
-
-    def invalid_selected(self) -> int:
-        """Return how many of the selected rows are invalid."""
-        found: int = self._connection.execute(
-            "SELECT count(*) FROM staged_invalid WHERE selected"
-        ).fetchone()[0]
-        return found
 
     def select(self, ids: Collection[str]) -> list[str]:
         """Select only these ids; return those that no row has."""
@@ -897,6 +886,10 @@ def compare(
         f"count(DISTINCT work) FILTER (WHERE {again}) AS again_jobs, count(*) FILTER (WHERE kept) AS kept FROM ({rows})"
     ).fetchone()
     figures = dict(counts)
+    if rows == STAGED:
+        (figures["invalid"],) = ledger.connection.execute(
+            "SELECT count(*) FROM staged_invalid WHERE selected"
+        ).fetchone()
     jobs = {kind: figures.pop(f"{kind}_jobs") for kind in kinds}
     changed = _numbered(ledger, rows, edited) if figures.pop("changed") else ()
     kept = _numbered(ledger, rows, "kept") if figures.pop("kept") else ()

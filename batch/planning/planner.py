@@ -157,7 +157,7 @@ def make_plan(
             linked=listing.has_symlinks,
         )
     plan = compare(ledger, STAGED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes)
-    plan = replace(plan, redo=settings.redo is not None, invalid=stage.invalid_selected())
+    plan = replace(plan, redo=settings.redo is not None)
     _add_notices(found, path, stage, plan)
     if plan.changed:
         stage.check_changed(number for number, _ in plan.changed)

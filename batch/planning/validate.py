@@ -142,7 +142,7 @@ def validate_rows(
     found.rows = stage.fill((row for row in read if not chosen or row.id in chosen), fold_name)
     for problem in stage.problems(str(manifest.path)):
         found.add(under_heading(manifest, problem))
-    for problem in stage.problems_of_invalid(str(manifest.path)):
+    for problem in stage.problems_of_invalid(str(manifest.path)) if found.invalid else ():
         found.add(under_heading(manifest, problem), of_row=True)
     if gone:
         which = f"{counted(len(gone), 'row')} that need no sending: {named_rows(gone)}"

@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
@@ -24,7 +24,6 @@ from batch.manifest.readers.base import refuse
 from batch.manifest.readers.cells import as_cell
 from batch.manifest.readers.sheet_reader import (
     LAST_ROW,
-    MAX_CELLS,
     MAX_TEXT,
     STORED,
     TOP_ROWS,
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_SHEETS = 1000
+MAX_UNFOLDED = 5_000_000
+"""Cells of a sheet, counted as often as they are repeated."""
+
 LAST_COLUMN = 1 << 14
 _CONTENT = "content.xml"
 _RIGHTS = "META-INF/manifest.xml"
@@ -53,6 +55,9 @@ _HREF = "http://www.w3.org/1999/xlink href"
 _CELLS = frozenset({f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"})
 _BLANKS = {f"{_TEXT}s": " ", f"{_TEXT}tab": "\t", f"{_TEXT}line-break": "\n"}
 _NO_TEXT = frozenset({f"{_TEXT}note", f"{_TEXT}tracked-changes"})
+_NO_TABLES = frozenset(
+    {f"{_TABLE}dde-links", f"{_TABLE}tracked-changes"}
+)  # of other files, and of former days
 _TIME = re.compile(r"(-)?PT(\d{1,9})H(\d{1,2})M(\d{1,2})(?:[.,](\d{1,9}))?S")
 _LINK = re.compile(r'(?:\w+:)?=HYPERLINK\("([^"]+)"\s*[;)]')
 _AS_CSV = "Use CSV: it is read as a stream."
@@ -74,6 +79,10 @@ class OdsCell:
     def coordinate(self) -> str:
         """Its name: B7."""
         return f"{column_letters(self.column)}{self.row}"
+
+    def at(self, row: int, column: int) -> OdsCell:
+        """Return the same cell at another place."""
+        return OdsCell(row, column, self.kind, self.value, self.shown, self.link)
 
 
 @dataclass(slots=True)
@@ -231,7 +240,7 @@ class OdsContent:
     def _says_nothing(self, name: str) -> bool:
         """Return whether an element within a table is none of its own: a comment, a drawing, a table in a cell."""
         if self._cell is None:
-            return self._in_table and name == f"{_TABLE}table"
+            return name in _NO_TABLES or (self._in_table and name == f"{_TABLE}table")
         return name in _NO_TEXT or not name.startswith(_TEXT)
 
     def _start_table(self, attributes: Mapping[str, str]) -> None:
@@ -286,14 +295,16 @@ class OdsContent:
             times = 1
             cell.shown = cell.shown[:_LONGEST_HEADING]
             cell.value = cell.value[:_LONGEST_HEADING] if isinstance(cell.value, str) else cell.value
-        self._row += [replace(cell, column=first + index) for index in range(times)]
+        self._row += [cell.at(0, first + index) for index in range(times)]
 
     def _end_row(self, cells: Sequence[OdsCell]) -> None:
         number = self._number + 1
         if any(not isinstance(cell.value, str) or cell.value.strip() for cell in cells):
             row = SheetRow(number, self._row_hidden, cells)
             if self._index is None:
-                self.tables[-1].top.append(row._replace(cells=[replace(cell, row=number) for cell in cells]))
+                self.tables[-1].top.append(
+                    row._replace(cells=[cell.at(number, cell.column) for cell in cells])
+                )
             else:
                 self.rows.append((row, self._row_times))
         self._number += self._row_times
@@ -357,11 +368,11 @@ def _unfolded(rows: Iterable[tuple[SheetRow, int]]) -> Iterator[SheetRow]:
     """Yield every row as often as it is there; raises TooLarge."""
     seen_cells = 0
     for row, repeated in rows:
+        seen_cells += len(row.cells) * repeated
+        if row.number + repeated - 1 > LAST_ROW or seen_cells > MAX_UNFOLDED:
+            raise TooLarge(f"has more than {LAST_ROW:,} rows, or {MAX_UNFOLDED:,} cells")
         for number in range(row.number, row.number + repeated):
-            seen_cells += len(row.cells)
-            if number > LAST_ROW or seen_cells > MAX_CELLS:
-                raise TooLarge(f"has more than {LAST_ROW:,} rows, or {MAX_CELLS:,} cells")
-            yield row._replace(number=number, cells=[replace(cell, row=number) for cell in row.cells])
+            yield row._replace(number=number, cells=[cell.at(number, cell.column) for cell in row.cells])
 
 
 def _parsed(path: Path, content: OdsContent) -> Iterator[tuple[SheetRow, int]]:

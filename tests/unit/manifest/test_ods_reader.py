@@ -155,13 +155,17 @@ def test_hidden_sheets_are_known_by_their_style(read_ods):
     ("rows", "error"),
     [
         pytest.param(
-            [row(*PAIR, "n", attributes="table:number-rows-repeated='1000000'")], "there are more than 50000 rows", id="rows"
-        ),
-        pytest.param(
             [row(cell("x", "table:number-columns-repeated='99999999'"), "y")], "has more than 16,384 columns", id="columns"
         ),
         pytest.param(
+            [row(*PAIR, "n", attributes="table:number-rows-repeated='60000'")], "there are more than 50000 rows", id="rows"
+        ),
+        pytest.param(
             [row(cell("<text:s text:c='900000'/>" * 9 + "x"))], "a row of more than 4 MiB", id="blanks"
+        ),
+        pytest.param(
+            [row(cell("x", "table:number-columns-repeated='16384'"), attributes="table:number-rows-repeated='1048000'")],
+            "has more than 1,048,576 rows, or 5,000,000 cells", id="cells",
         ),
         pytest.param([row(cell("y" * (5 << 20)))], "a row of more than 4 MiB", id="text"),
     ],
@@ -171,7 +175,7 @@ def test_what_unfolds_to_much_is_refused(read_ods, rows, error):
 
 
 def test_cells_in_all_have_a_limit(read_ods, monkeypatch):
-    monkeypatch.setattr(ods_reader, "MAX_CELLS", 1000)
+    monkeypatch.setattr(ods_reader, "MAX_UNFOLDED", 1000)
     (error,) = read_ods(HEAD, row(*PAIR, "n", attributes="table:number-rows-repeated='1000'")).errors
     assert error.startswith(
         "pairs.ods: the sheet 'Pairs' has more than 1,048,576 rows, or 1,000 cells. Use CSV"

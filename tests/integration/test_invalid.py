@@ -8,6 +8,7 @@ from support import by_id, go, rows, statuses, submits, summary
 
 from batch import RunHooks
 from batch.core.errors import ManifestError
+from batch.ledger.connection import MIGRATIONS
 
 BAD = {"row-1": {"seed": "soon"}, "row-3": {"image_1": "gone.png"}}
 
@@ -169,3 +170,43 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
         told += support.seen_on(terminal)
         process.wait(20.0)
     assert (process.returncode, submits(api)) == (code, sent), told
+
+
+def test_a_folder_of_the_version_before_goes_on(api, pairs, out):
+    """Its ledger has no table of invalid rows."""
+    go(api, pairs(2), out)
+    support.sql(out, "DROP TABLE invalid", f"PRAGMA user_version={MIGRATIONS.index('invalid.sql')}")
+    bad = {"row-1": {"seed": "soon"}, "row-2": {"seed": "soon"}}
+    assert go(api, pairs(lines_with(bad, 4)), out, invalid="skip").exit_code == 1
+    assert order(out) == [("row-0", "saved"), ("row-1", "saved"), ("row-2", "failed"), ("row-3", "saved")]
+    assert submits(api) == 3
+
+
+def test_a_row_is_fixed_under_the_users_own_headings(hosted, tmp_path, out, command):
+    """The path in failures.csv starts at the folder, its text is as the sheet has it."""
+    support.picture(tmp_path / "in" / "chair.png")
+    lines = [
+        {
+            "SKU": f"00{n}",
+            "Bild 1": image,
+            "Image 2": support.TEXTURE,
+            "Prompt": "oak {{x}} {Farbe}",
+            "Farbe": "rot",
+        }
+        for n, image in enumerate(("chair.png", "chiar.png"))
+    ]
+    manifest = support.write_csv(tmp_path / "in" / "sheet.csv", lines)
+    columns = ("--column", "id=SKU", "--column", "image_1=Bild 1")
+    assert command("run", manifest, "--out", out, "--invalid", "skip", *columns)[0] == 1
+    (failed,) = support.table(out / "failures.csv")
+    assert {name: failed[name] for name in lines[0]} == {
+        "SKU": "001", "Bild 1": "../in/chiar.png", "Image 2": support.TEXTURE, "Prompt": "oak {{x}} rot", "Farbe": "rot",
+    }  # fmt: skip
+    assert "sheet.csv:3:Bild 1: chiar.png does not exist. Did you mean chair.png?" in failed["error"]
+    support.write_csv(out / "failures.csv", [failed | {"Bild 1": "../in/chair.png"}])
+    assert command("retry", out)[0] == 0
+    assert [(line["SKU"], line["status"]) for line in support.report(out)] == [
+        ("000", "saved"),
+        ("001", "saved"),
+    ]
+    assert submits(hosted) == 1  # the very same work: paid once

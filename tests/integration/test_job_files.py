@@ -45,6 +45,7 @@ def test_the_nightly_job_has_its_caps_and_is_quiet():
     nightly = PARSED["nightly.yaml"]
     assert {"max-cost", "max-duration", "max-failures", "grace"} <= set(nightly)
     assert nightly["quiet"] == nightly["yes"] == "true"
+    assert nightly["invalid"] == PARSED["retry.yaml"]["invalid"] == "skip"
     assert "retry-failed" not in nightly
     assert PARSED["retry.yaml"]["retry-failed"] == "true"
 

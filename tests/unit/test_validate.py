@@ -39,3 +39,16 @@ def test_errors_beyond_those_kept_are_counted(few_kept, warned):
     lines = [line | {"seed": "many"} for line in rows(5)]
     found = validate(write_csv(warned(1).with_name("bad.csv"), lines), Reading())
     assert (len(found.errors), found.dropped) == (3, 2)
+
+
+@pytest.mark.parametrize("bad", [(0,), (1,), (0, 1)])
+def test_an_id_that_is_given_twice_is_reported_whatever_else_is_wrong_with_its_rows(tmp_path, bad):
+    lines = [line | {"id": "a"} for line in rows(2)] + rows(1, first=2)
+    for index in bad:
+        lines[index]["seed"] = "soon"
+    found = validate(write_csv(tmp_path / "m.csv", lines), Reading())
+    assert [(problem.row, problem.column) for problem in found.errors] == [
+        *((index + 2, "seed") for index in bad),
+        (3, "id"),
+    ]
+    assert (found.rows, found.invalid) == (3 - len(bad), len(bad))

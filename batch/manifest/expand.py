@@ -22,6 +22,7 @@ from batch.core.links import unsigned, without_query
 from batch.core.models import InvalidRow, Issue, Payload, Problem, Row, UncertainRow
 from batch.core.parameters import BY_NAME, EXTENSIONS, IMAGE_PARAMETERS, PARAMETERS, Scalar
 from batch.manifest.columns import ID, report_names
+from batch.manifest.guesses import propose
 from batch.manifest.input_images import (
     InputImageCache,
     InputImages,
@@ -157,9 +158,8 @@ class ManifestDefaults:
         if header is None and not self._manifest.columns:
             return  # a file without rows
         given = {*self.texts, *self._manifest.columns, *self.broken}
-        for name in _REQUIRED:
-            if name in given:
-                continue
+        missing = [name for name in _REQUIRED if name not in given]
+        for name in missing:
             ways = (
                 [f"Add a column {name}"]
                 if tabular
@@ -169,6 +169,9 @@ class ManifestDefaults:
             remedy = f"{', '.join(ways[:-1])}{', or ' if ways[1:] else ''}{ways[-1]}."
             reason = "there is no such column." if tabular else "no row gives it."
             self._problem(name, Issue(reason, remedy), header)
+        columns = {name: self._manifest.heading(name) for name in self._manifest.columns}
+        if missing and tabular and (proposal := propose(sorted(missing), columns, self._manifest.rows())):
+            self.problems.append(Problem(str(self._manifest.path), header, None, *proposal))
 
 
 class Expander:

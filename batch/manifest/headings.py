@@ -5,7 +5,7 @@ heading (`--column quality=`) says that no column is this parameter. Rule 2: els
 parameter, or of `id`, is that; two for one parameter are a problem. Rule 3: else the folder's memory decides, where no other
 heading of the file is that parameter. It also keeps an own column that is spelt like a parameter what it was: an earlier
 version knew the exact names alone, and an upgrade changes nobody's work. Rule 4: what is only guessed is proposed, never
-taken. Rule 5: rows have parameters and `id` under their own names and all other columns under their headings;
+taken (see guesses.py). Rule 5: rows have parameters and `id` under their own names and all other columns under their headings;
 messages name the user's heading. All problems are reported together, before the first row.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from batch.core.csv_format import bad_character
 from batch.core.errors import UsageError
 from batch.core.models import Issue, Problem
-from batch.core.parameters import BY_NAME
+from batch.core.parameters import BY_NAME, IMAGE_PARAMETERS
 from batch.manifest.columns import (
     ID,
     MAX_COLUMNS,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 MISSPELT_WITHIN = 2
 SHORT_NAME = 6
 """Letters of a parameter's name below which only one edit makes a misspelling: Logo is not lora."""
+
+NO_PARAMETERS = frozenset({"quantity", "promo", "base", "feed", "speed"})
+"""Headings of other things that are nearly a parameter's name."""
 
 _LISTED = 12
 _PLAIN = re.compile(r"[\w.,:@%+/-]*")
@@ -260,9 +263,9 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
     parameter would be lost silently, a spare column is harmless.
     """
     for column in columns:
-        if column in BY_NAME or column == ID or spelt(column):
-            continue
         heading = headings.heading(column)
+        if column in BY_NAME or column == ID or spelt(column) or fold(heading) in NO_PARAMETERS:
+            continue
         near = [
             (name in columns, distance, name)
             for distance, name in _near(fold(heading))
@@ -289,6 +292,8 @@ def _near(word: str) -> tuple[tuple[int, str], ...]:
     for folded, name in SPELLINGS.items():
         if name == ID or (digits and digits != _DIGITS.findall(folded)):
             continue
+        if not digits and name in IMAGE_PARAMETERS[1:]:
+            continue  # Image and Images are the product's
         distance = edits(word, folded, MISSPELT_WITHIN if len(folded) >= SHORT_NAME else 1)
         if distance is not None:
             found.append((distance, name))

@@ -84,9 +84,10 @@ class StreamingManifest(ABC):
         except UnicodeError:
             raise ManifestError([undecodable(path, self._codec)]) from None
         problems = sorted(found, key=attrgetter("warning"))
-        self._warnings = [problem for problem in problems if problem.warning]
-        if len(problems) > len(self._warnings):
+        self._first = [problem for problem in problems if problem.warning]
+        if len(problems) > len(self._first):
             raise ManifestError(problems)
+        self._first += self._lost_id()  # beside the problem of a required column that has the same reason
         names = self._headings.names
         self.texbatch_own = is_own(names)
         self.columns = own_report.restored_names(names) if self.texbatch_own else names
@@ -103,12 +104,12 @@ class StreamingManifest(ABC):
         return ""
 
     def rows(self) -> Iterator[Row | Problem]:
-        """Yield the warnings about the columns, then every row and problem in the order of the file.
+        """Yield what is left to say about the columns, then every row and problem in the order of the file.
 
         A problem of one row is in `Row.problems`; one that is yielded concerns the file, or ends the reading. A bad character
         in a cell is a problem, which a row that was paid for is forgiven.
         """
-        yield from self._warnings
+        yield from self._first
         try:
             for read in self._rows():
                 entry = read
@@ -124,6 +125,12 @@ class StreamingManifest(ABC):
 
         Raises ManifestError where there are no columns to speak of.
         """
+
+    def _lost_id(self) -> Iterator[Problem]:
+        """Yield the problem of a file of ours whose id is not known here."""
+        names = self._headings.names
+        if is_own(names) and (issue := own_report.lost_id(names, self._reading.columns, self._known)):
+            yield Problem(self._file, self.header_line, None, issue.reason, issue.remedy)
 
     def _take_headings(self, written: Sequence[str], said: Mapping[str, str] = NONE_SAID) -> None:
         """Find which of the headings is which parameter; `said` is a mapping in the file, which options go before."""

@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batch.core.csv_format import ADDED_LATER, OWN_PREFIX, unescape_formula
-from batch.core.models import Problem
+from batch.core.models import Issue, Problem
 from batch.manifest.columns import ID, OUTCOME_NAMES
 from batch.manifest.headings import FolderHeadings, Headings, find_headings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batch.core.models import Row
 
@@ -40,6 +40,16 @@ def headings(header: tuple[str, ...], mapping: Mapping[str, str], known: FolderH
     found = find_headings(tuple(plain), mapping, known)
     renamed = {plain[heading]: name for name, heading in found.written.items()}
     return replace(found, names=tuple(renamed.get(heading, heading) for heading in header))
+
+
+def lost_id(header: Sequence[str], mapping: Mapping[str, str], known: FolderHeadings) -> Issue | None:
+    """Return what is wrong with a file of ours whose ids have a heading that no folder explains here."""
+    if ID in header or ID in mapping or known.meanings:
+        return None
+    return Issue(
+        "no column is id: the file has the headings of another folder's manifest.",
+        "Say which column it is, and which are the other parameters: --column id=…; or none: --column id=",
+    )
 
 
 def restored_names(header: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The top of a table: which of its first rows names the columns, under titles, dates and blank lines.
 
 Rule 1: the row with the most headings that are known is the header, the first of several; it has at least two, or one that
-the user mapped. Rule 2: where no row has, it is the first one, or the widest below a first one of a single cell, so that
-the message about missing columns shows the headings that a person sees.
+the user mapped. Rule 2: where no row has, it is the row with the most headings that shops and people use (see guesses.py), else the
+first one, or the widest below a first one of a single cell, so that the message about missing columns shows the headings that a
+person sees.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch.manifest.columns import SPELLINGS, fold
+from batch.manifest.guesses import is_guessable
 from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ class KnownHeadings:
         best = max(range(len(rows)), key=lambda index: len(self.known(rows[index])))
         if self.is_header(rows[best]):
             return best
+        guessed = [sum(map(is_guessable, row)) for row in rows]
+        if max(guessed) >= _FEWEST:
+            return guessed.index(max(guessed))
         if len(rows[0]) >= _FEWEST or self.known(rows[0]):
             return 0
         return max(range(len(rows)), key=lambda index: (len(self.known(rows[index])), len(rows[index])))

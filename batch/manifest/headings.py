@@ -335,15 +335,6 @@ def header_problems(
             remedy = "Rename or remove one of the two columns."
             yield Problem(file, line(name), name, "is there twice.", remedy)
         seen.add(name)
-    yield from heading_problems(file, headings, line)
-
-
-def heading_problems(
-    file: str,
-    headings: Headings,
-    line: Callable[[str], int | None],
-) -> Iterator[Problem]:
-    """Yield what is wrong with which heading is which parameter."""
     for heading, issue, warning in headings.issues:
         place = None if heading is None else line(heading)
         yield Problem(file, place, heading, issue.reason, issue.remedy, warning)

@@ -87,10 +87,12 @@ class StreamingManifest(ABC):
         self._first = [problem for problem in problems if problem.warning]
         if len(problems) > len(self._first):
             raise ManifestError(problems)
-        self._first += self._lost_id()  # beside the problem of a required column that has the same reason
         names = self._headings.names
         self.texbatch_own = is_own(names)
         self.columns = own_report.restored_names(names) if self.texbatch_own else names
+        if self.texbatch_own and (issue := own_report.lost_id(names, reading.columns, known)):
+            # Beside the problem of a required column, which has the same reason.
+            self._first.append(Problem(self._file, self.header_line, None, issue.reason, issue.remedy))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._file} with {len(self.columns)} columns>"
@@ -125,12 +127,6 @@ class StreamingManifest(ABC):
 
         Raises ManifestError where there are no columns to speak of.
         """
-
-    def _lost_id(self) -> Iterator[Problem]:
-        """Yield the problem of a file of ours whose id is not known here."""
-        names = self._headings.names
-        if is_own(names) and (issue := own_report.lost_id(names, self._reading.columns, self._known)):
-            yield Problem(self._file, self.header_line, None, issue.reason, issue.remedy)
 
     def _take_headings(self, written: Sequence[str], said: Mapping[str, str] = NONE_SAID) -> None:
         """Find which of the headings is which parameter; `said` is a mapping in the file, which options go before."""

@@ -69,7 +69,7 @@ class Headings:
     """The columns of one file: `names` as rows have them, in order, and `written`, the headings of those that differ.
 
     `issues` are (heading, what is wrong, whether it is only a warning), the heading None where the file has no such one.
-    `spared` are own columns that may look like a parameter: a person or the folder says what they are. `no_column` are the
+    `spared` are own columns that may look like a parameter: a person said that they are none, perhaps to the folder. `no_column` are the
     parameters that no column is, as a person says.
     """
 
@@ -266,6 +266,8 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
         heading = headings.heading(column)
         if column in BY_NAME or column == ID or spelt(column) or fold(heading) in NO_PARAMETERS:
             continue
+        if heading in headings.spared:
+            continue
         near = [
             (name in columns, distance, name)
             for distance, name in _near(fold(heading))
@@ -280,8 +282,7 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
                     f"Then rename it, or add: {column_option(name, heading)}. If not, add: --column {name}="
                 )
             reason = f"is not a parameter and looks like {name}."
-            warning = has_column or heading in headings.spared
-            yield heading, Issue(reason, f"Did you mean {name}? {hint}"), warning
+            yield heading, Issue(reason, f"Did you mean {name}? {hint}"), has_column
 
 
 @lru_cache(maxsize=1024)

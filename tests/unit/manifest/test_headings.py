@@ -10,7 +10,7 @@ from batch.core import config
 from batch.core.errors import ManifestError
 from batch.core.models import Problem
 from batch.manifest.expand import Expander
-from batch.manifest.headings import FolderHeadings, column_option, find_headings, report_headings
+from batch.manifest.headings import FolderHeadings, column_option, find_headings, misspelt, report_headings
 from batch.manifest.manifest import open_manifest
 
 IMAGES = ["https://shop.example/1.jpg", "https://shop.example/2.jpg"]
@@ -65,6 +65,13 @@ def test_an_earlier_versions_own_column_is_named_once_with_what_makes_it_the_par
     ((heading, issue, warning),) = find_headings(["ID"], {}, EARLIER).issues
     assert (heading, warning) == ("ID", True)
     assert issue.remedy == "If id is meant, add: --column id=ID"
+
+
+def test_what_a_person_said_is_no_misspelling_is_not_asked_again():
+    said = find_headings(["image_1", "Promt"], {"prompt": ""})
+    remembered = find_headings(["image_1", "Promt"], {}, FolderHeadings({"image_1": "image_1", "Promt": ""}))
+    assert [list(misspelt(found.names, found)) for found in (said, remembered)] == [[], []]
+    assert len(list(misspelt(said.names, find_headings(["image_1", "Promt"], {})))) == 1
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class Manifest(Protocol):
     names, all others under their headings;
     `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
     the line that names the columns, None where there is none. A `tabular` manifest has rows only: no defaults and no matrix.
+    `has_bad_columns` says that `rows` yields a problem of a column, such as a misspelt one: another column may be missing for it.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Manifest(Protocol):
     texbatch_own: bool
     header_line: int | None
     tabular: bool
+    has_bad_columns: bool
 
     def heading(self, name: str) -> str:
         """Return what the file calls a column; the name itself where no heading is it."""
@@ -76,15 +78,17 @@ def open_manifest(
     *,
     out: Path | None = None,
     known: FolderHeadings = NOTHING_KNOWN,
+    goes_on: bool = False,
 ) -> Manifest:
     """Open a manifest by its suffix and check all that can be checked before the first row.
 
     Raises ManifestError with every such problem. The file's path is kept as given, so that messages show it as
-    the user wrote it. `out` is the output folder, whose images no glob yields, and `known` what it remembers of headings.
+    the user wrote it. `out` is the output folder, whose images no glob yields, and `known` what it remembers of headings. With
+    `goes_on` what is wrong with a named column of a table is yielded by `rows` instead, beside what is wrong with these.
     """
     suffix = path.suffix.lower()
     if suffix in READERS:
-        return READERS[suffix](path, reading or Reading(), out, known)
+        return READERS[suffix](path, reading or Reading(), out, known, goes_on=goes_on)
     if suffix in _ELSEWHERE:
         refuse(path, None, *_ELSEWHERE[suffix])
     shown = (

@@ -52,3 +52,11 @@ def test_an_id_that_is_given_twice_is_reported_whatever_else_is_wrong_with_its_r
         (3, "id"),
     ]
     assert (found.rows, found.invalid) == (3 - len(bad), len(bad))
+
+
+def test_a_misspelt_column_hides_no_problem_of_a_row(tmp_path):
+    lines = [{"promt" if name == "prompt" else name: cell for name, cell in line.items()} for line in rows(3)]
+    lines[1]["seed"] = "soon"
+    found = validate(write_csv(tmp_path / "m.csv", lines), Reading())
+    assert [(problem.row, problem.column) for problem in found.errors] == [(1, "promt"), (3, "seed")]
+    assert found.stops

@@ -57,6 +57,7 @@ class StreamingManifest(ABC):
     has_globs = False
     tabular = True
     header_line: int | None = None
+    has_bad_columns = False
 
     def __init__(
         self,
@@ -64,9 +65,12 @@ class StreamingManifest(ABC):
         reading: Reading,
         out: Path | None = None,
         known: FolderHeadings = NOTHING_KNOWN,
+        *,
+        goes_on: bool = False,
     ) -> None:
         """Open a file; raise ManifestError with all problems of its columns, and with the warnings after them.
 
+        With `goes_on` problems of named columns of a table are not raised: `rows` yields them first, and `has_bad_columns` is True.
         `out` is the output folder of this run, whose images no glob yields; `known` what that remembers of headings.
         """
         check_readable(path)
@@ -85,9 +89,12 @@ class StreamingManifest(ABC):
             raise ManifestError([undecodable(path, self._codec)]) from None
         problems = sorted(found, key=attrgetter("warning"))
         self._first = [problem for problem in problems if problem.warning]
-        if len(problems) > len(self._first):
-            raise ManifestError(problems)
         names = self._headings.names
+        if len(problems) > len(self._first):
+            whole = any(problem.column is None for problem in problems) or len(set(names)) < len(names)
+            if whole or not (goes_on and self.tabular):
+                raise ManifestError(problems)
+            self.has_bad_columns, self._first = True, problems
         self.texbatch_own = is_own(names)
         self.columns = own_report.restored_names(names) if self.texbatch_own else names
         if self.texbatch_own and (issue := own_report.lost_id(names, reading.columns, known)):

@@ -266,8 +266,6 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
         heading = headings.heading(column)
         if column in BY_NAME or column == ID or spelt(column) or fold(heading) in NO_PARAMETERS:
             continue
-        if heading in headings.spared:
-            continue
         near = [
             (name in columns, distance, name)
             for distance, name in _near(fold(heading))
@@ -275,6 +273,8 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
         ]
         if near:
             has_column, _, name = min(near, key=lambda entry: entry[:2])
+            if not has_column and heading in headings.spared:
+                continue
             if has_column:
                 hint = "Both are there: this one only goes to the report."
             else:

@@ -136,7 +136,9 @@ def make_plan(
         plan = compare(
             ledger, ADOPTED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes
         )
-        found = ValidationReport(tuple(totals.columns(ledger)), rows=plan.rows)
+        found = ValidationReport(
+            tuple(totals.columns(ledger)), tuple(totals.headings(ledger) or ()), rows=plan.rows
+        )
 
         def adopt_again(*, pay_again: bool = False) -> None:
             adopt_unchanged(ledger, retry_failed=settings.retry_failed, pay_again=pay_again)

@@ -39,6 +39,7 @@ TOP_ROWS = 1000
 """Rows, the empty ones included, among which the header is looked for."""
 
 LAST_ROW = 1 << 20  # Excel's own
+_NO_MORE = (LAST_ROW + 1, LAST_ROW + 1, "")
 MAX_CELLS = 20_000_000
 MERGED_NAMED = 20
 BLANK = " \t\r\n"
@@ -121,7 +122,7 @@ class SheetManifest(StreamingManifest):
         self._names: dict[int, str] = {}
         self._unnamed: set[int] = set()
         self._warned: set[str] = set()
-        self._entries: list[Row | Problem] = []
+        self._entries: list[Row] = []
         with self._workbook() as sheets:
             top = self._chosen(sheets)
             self._take(top)
@@ -321,20 +322,29 @@ class SheetManifest(StreamingManifest):
             self._found.warning(cell.row, self.heading(name) or None, at(cell) + reason, remedy)
 
     def _check_merges(self, merged: Sequence[tuple[str, str]]) -> None:
+        """Note merged cells: in the header as a problem of the sheet, below it as one of each row that they cover."""
         top = self.header_line or 0
-        ranges = [(first, last) for first, last in merged if _row_of(last) >= top]
-        ranges.sort(key=lambda cells: _row_of(cells[0]))
-        for first, last in ranges[:MERGED_NAMED]:
-            if _row_of(first) <= top:
-                reason = f"the header is merged ({first}:{last}), so not every column has a name of its own."
-                remedy = "Unmerge it, and let one row name each column once."
-            else:
-                reason = f"the cells {first}:{last} are merged: only the first of them has the value."
+        ranges = sorted(
+            (_row_of(first), _row_of(last), f"{first}:{last}")
+            for first, last in merged
+            if _row_of(last) >= top
+        )
+        in_header = [(first, cells) for first, _, cells in ranges if first <= top]
+        for first, cells in in_header[:MERGED_NAMED]:
+            reason = f"the header is merged ({cells}), so not every column has a name of its own."
+            self._found.problem(first, None, reason, "Unmerge it, and let one row name each column once.")
+        if len(in_header) > MERGED_NAMED:
+            reason = f"{len(in_header) - MERGED_NAMED} more ranges of the header are merged."
+            self._found.problem(top, None, reason, "Unmerge them all.")
+        below, covered = iter(ranges[len(in_header) :]), (0, 0, "")
+        for index, row in enumerate(self._entries):
+            while covered[1] < row.number:
+                covered = next(below, _NO_MORE)
+            if covered[0] <= row.number:
+                reason = f"the cells {covered[2]} are merged: only the first of them has the value."
                 remedy = "Unmerge them, and write the value into every row."
-            self._found.problem(_row_of(first), None, reason, remedy)
-        if len(ranges) > MERGED_NAMED:
-            reason = f"{len(ranges) - MERGED_NAMED} more ranges are merged."
-            self._found.problem(None, None, reason, "Unmerge all cells of the sheet.")
+                problem = Problem(self._file, row.number, None, reason, remedy)
+                self._entries[index] = row._replace(problems=(*row.problems, problem))
 
 
 def at(cell: Any) -> str:

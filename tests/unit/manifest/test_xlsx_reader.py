@@ -355,13 +355,20 @@ def test_a_report_saved_in_a_spreadsheet_keeps_both_readings(read_xlsx, book, sh
         pytest.param(["A1:D1"], ["pairs.xlsx:1: the header is merged (A1:D1), so not every column has a name"], id="header"),
         pytest.param(["A1:A2"], ["pairs.xlsx:1: the header is merged (A1:A2)"], id="two rows of header"),
         pytest.param(
-            ["D2:D3"], ["pairs.xlsx:2: the cells D2:D3 are merged: only the first of them has the value. Unmerge"],
+            ["D2:D3"],
+            [f"pairs.xlsx:{n}: the cells D2:D3 are merged: only the first of them has the value. Unmerge" for n in (2, 3)],
             id="rows",
         ),
         pytest.param(
-            [f"D{n}:D{n + 1}" for n in range(2, 46, 2)],
-            [*(f"pairs.xlsx:{n}: the cells D{n}" for n in range(2, 42, 2)), "pairs.xlsx: 2 more ranges are merged."],
-            id="many",
+            [f"D{n}:D{n + 1}" for n in range(4, 20, 4)],
+            [f"pairs.xlsx:{n + down}: the cells D{n}" for n in range(4, 20, 4) for down in (0, 1)],
+            id="each row that is covered, and no other",
+        ),
+        pytest.param(
+            [f"{letter}1:{letter}2" for letter in "EFGHIJKLMNOPQRSTUVWXYZ"],
+            [*(f"pairs.xlsx:1: the header is merged ({letter}1" for letter in "EFGHIJKLMNOPQRSTUVWX"),
+             "pairs.xlsx:1: 2 more ranges of the header are merged."],
+            id="a whole header",
         ),
     ],
 )  # fmt: skip

@@ -159,9 +159,6 @@ class ManifestDefaults:
             return  # a file without rows
         given = {*self.texts, *self._manifest.columns, *self.broken}
         missing = [name for name in _REQUIRED if name not in given]
-        if self._manifest.has_bad_columns:  # which says what is wrong
-            self.broken.update(missing)
-            return
         for name in missing:
             ways = (
                 [f"Add a column {name}"]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from batch.core.models import Row
 from batch.core.parameters import BY_NAME, IMAGE_PARAMETERS
 from batch.manifest.columns import ID
-from batch.manifest.headings import column_option
+from batch.manifest.headings import column_option, resembled
 from batch.manifest.naming import id_fault, is_url
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ def propose(
     images = [name for name in own if _holds_images(_cells(rows, name))]
     for parameter in missing:
         left = [name for name in images if name not in found.values()]
-        if parameter == "image_2":
+        if misspelt := [name for name in own if parameter in resembled(columns[name])]:
+            chosen = misspelt
+        elif parameter == "image_2":
             chosen = [name for name in left if _TEXTURE.search(_word(name))]
             chosen += [name for name in left if _SECOND.search(_word(name))]
         elif parameter in IMAGE_PARAMETERS:

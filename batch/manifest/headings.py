@@ -285,6 +285,12 @@ def misspelt(columns: Sequence[str], headings: Headings) -> Iterator[tuple[str, 
             yield heading, Issue(reason, f"Did you mean {name}? {hint}"), has_column
 
 
+def resembled(heading: str) -> set[str]:
+    """Return the parameters that a heading resembles."""
+    word = fold(heading)
+    return set() if word in NO_PARAMETERS else {name for _, name in _near(word)}
+
+
 @lru_cache(maxsize=1024)
 def _near(word: str) -> tuple[tuple[int, str], ...]:
     """Return (edits, parameter) for the parameters that a folded heading resembles; cached, as each YAML row asks again."""
@@ -319,7 +325,10 @@ def clashes(headings: Headings) -> Iterator[tuple[str, Issue]]:
 def header_problems(
     file: str, headings: Headings, line: Callable[[str], int | None], written: Sequence[str]
 ) -> Iterator[Problem]:
-    """Yield problems and warnings of a table's columns; `line` returns the line that names a column, None where there is none."""
+    """Yield problems and warnings of a table's columns, those aside that `misspelt` finds.
+
+    `line` returns the line that names a column, None where there is none.
+    """
     if len(written) > MAX_COLUMNS:
         reason = f"there are {len(written)} columns; a table may have {MAX_COLUMNS}."
         yield Problem(file, line(written[0]), None, reason, "Leave out what texbatch need not read.")
@@ -339,8 +348,5 @@ def header_problems(
     for heading, issue, warning in headings.issues:
         place = None if heading is None else line(heading)
         yield Problem(file, place, heading, issue.reason, issue.remedy, warning)
-    names = [name for name in headings.names if not bad_character(name)]
-    for heading, issue, warning in misspelt(names, headings):
-        yield Problem(file, line(heading), heading, issue.reason, issue.remedy, warning)
     for heading, issue in clashes(headings):
         yield Problem(file, line(heading), heading, issue.reason, issue.remedy)

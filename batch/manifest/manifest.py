@@ -48,10 +48,8 @@ class Manifest(Protocol):
     """An open manifest. `rows` may be called again and reads the file again.
 
     `columns` are the names of the row's cells, in the order they were first seen: the parameters and `id` under their own
-    names, all others under their headings;
-    `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
+    names, all others under their headings; `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
     the line that names the columns, None where there is none. A `tabular` manifest has rows only: no defaults and no matrix.
-    `has_bad_columns` says that `rows` yields a problem of a column, such as a misspelt one: another column may be missing for it.
     """
 
     path: Path
@@ -60,7 +58,6 @@ class Manifest(Protocol):
     texbatch_own: bool
     header_line: int | None
     tabular: bool
-    has_bad_columns: bool
 
     def heading(self, name: str) -> str:
         """Return what the file calls a column; the name itself where no heading is it."""
@@ -69,7 +66,7 @@ class Manifest(Protocol):
         """Return a prefix for messages that says where a cell is, if its row's number and its column do not."""
 
     def rows(self) -> Iterator[Row | Problem]:
-        """Yield warnings about the file first, then in order the rows, with their problems, and what is wrong with the file."""
+        """Yield warnings and misspelt columns first, then in order the rows, with their problems, and what is wrong with the file."""
 
 
 def open_manifest(
@@ -78,17 +75,15 @@ def open_manifest(
     *,
     out: Path | None = None,
     known: FolderHeadings = NOTHING_KNOWN,
-    goes_on: bool = False,
 ) -> Manifest:
     """Open a manifest by its suffix and check all that can be checked before the first row.
 
     Raises ManifestError with every such problem. The file's path is kept as given, so that messages show it as
-    the user wrote it. `out` is the output folder, whose images no glob yields, and `known` what it remembers of headings. With
-    `goes_on` what is wrong with a named column of a table is yielded by `rows` instead, beside what is wrong with these.
+    the user wrote it. `out` is the output folder, whose images no glob yields, and `known` what it remembers of headings.
     """
     suffix = path.suffix.lower()
     if suffix in READERS:
-        return READERS[suffix](path, reading or Reading(), out, known, goes_on=goes_on)
+        return READERS[suffix](path, reading or Reading(), out, known)
     if suffix in _ELSEWHERE:
         refuse(path, None, *_ELSEWHERE[suffix])
     shown = (

@@ -120,6 +120,9 @@ class _DecisionTable(CsvManifest):
             index for index, heading in enumerate(plain) if spelt(heading) == ID
         ]
 
+    def _misspelt(self) -> Iterator[Problem]:
+        yield from ()  # any other columns are welcome
+
     def _header_problems(self) -> Iterator[Problem]:
         for name in {*COLUMNS, *map(_prefixed, COLUMNS)}:
             if self._header.count(name) > 1:

@@ -295,7 +295,7 @@ def stage_manifest(
         path = manifest.path
     else:
         known = known_headings(ledger)
-        manifest = open_manifest(path, settings.reading, out=folder.path, known=known, goes_on=True)
+        manifest = open_manifest(path, settings.reading, out=folder.path, known=known)
     ours = manifest.texbatch_own and path.resolve().parent == folder.path.resolve()
     merging = ours if merge is None else merge
     if redo is not None and not merging:

@@ -49,7 +49,6 @@ class FolderRows:
     tabular = True
     texbatch_own = True
     header_line: int | None = 1
-    has_bad_columns = False
 
     def __init__(
         self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], reading: Reading

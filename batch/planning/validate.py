@@ -88,7 +88,7 @@ def validate(path: Path, reading: Reading, links: ManifestLinks | None = None) -
     Notes the links of its good rows in `links`.
     """
     try:
-        manifest = open_manifest(path, reading, known=headings_beside(path), goes_on=True)
+        manifest = open_manifest(path, reading, known=headings_beside(path))
     except ManifestError as exc:
         return ValidationReport(problems=list(exc.problems))
     with closing(Ledger.temporary()) as ledger:

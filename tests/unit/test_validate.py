@@ -58,5 +58,10 @@ def test_a_misspelt_column_hides_no_problem_of_a_row(tmp_path):
     lines = [{"promt" if name == "prompt" else name: cell for name, cell in line.items()} for line in rows(3)]
     lines[1]["seed"] = "soon"
     found = validate(write_csv(tmp_path / "m.csv", lines), Reading())
-    assert [(problem.row, problem.column) for problem in found.errors] == [(1, "promt"), (3, "seed")]
+    missing = [(1, "prompt"), (1, None)]  # and the column that may be meant
+    assert [(problem.row, problem.column) for problem in found.errors] == [
+        *missing,
+        (1, "promt"),
+        (3, "seed"),
+    ]
     assert found.stops

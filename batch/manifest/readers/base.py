@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 from batch.core.csv_format import bad_character, unsendable
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
-from batch.manifest.columns import is_own
-from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings, Headings, find_headings
+from batch.manifest.columns import MAX_COLUMNS, is_own
+from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings, Headings, find_headings, misspelt
 from batch.manifest.naming import shown
 from batch.manifest.problems import did_you_mean
 from batch.manifest.readers import own_report
@@ -57,7 +57,6 @@ class StreamingManifest(ABC):
     has_globs = False
     tabular = True
     header_line: int | None = None
-    has_bad_columns = False
 
     def __init__(
         self,
@@ -65,12 +64,9 @@ class StreamingManifest(ABC):
         reading: Reading,
         out: Path | None = None,
         known: FolderHeadings = NOTHING_KNOWN,
-        *,
-        goes_on: bool = False,
     ) -> None:
         """Open a file; raise ManifestError with all problems of its columns, and with the warnings after them.
 
-        With `goes_on` problems of named columns of a table are not raised: `rows` yields them first, and `has_bad_columns` is True.
         `out` is the output folder of this run, whose images no glob yields; `known` what that remembers of headings.
         """
         check_readable(path)
@@ -87,14 +83,13 @@ class StreamingManifest(ABC):
             found = self._open()
         except UnicodeError:
             raise ManifestError([undecodable(path, self._codec)]) from None
-        problems = sorted(found, key=attrgetter("warning"))
-        self._first = [problem for problem in problems if problem.warning]
         names = self._headings.names
-        if len(problems) > len(self._first):
-            whole = any(problem.column is None for problem in problems) or len(set(names)) < len(names)
-            if whole or not (goes_on and self.tabular):
-                raise ManifestError(problems)
-            self.has_bad_columns, self._first = True, problems
+        found = [*found]
+        resembling = [*self._misspelt()] if self.tabular else []
+        if not all(problem.warning for problem in found):
+            raise ManifestError(sorted([*found, *resembling], key=attrgetter("warning")))
+        # A misspelt column hides no row's problem: all are reported together.
+        self._first = sorted([*found, *resembling], key=attrgetter("warning"))
         self.texbatch_own = is_own(names)
         self.columns = own_report.restored_names(names) if self.texbatch_own else names
         if self.texbatch_own and (issue := own_report.lost_id(names, reading.columns, known)):
@@ -127,6 +122,17 @@ class StreamingManifest(ABC):
                 yield own_report.restored(entry, self._file) if self.texbatch_own else entry
         except UnicodeError:
             yield undecodable(self.path, self._codec)
+
+    def _misspelt(self) -> Iterator[Problem]:
+        """Yield the columns whose headings resemble a parameter's name."""
+        names = [name for name in self._headings.names[:MAX_COLUMNS] if not bad_character(name)]
+        for heading, issue, warning in misspelt(names, self._headings):
+            line = self._line_of(heading)
+            yield Problem(self._file, line, heading, issue.reason, issue.remedy, warning)
+
+    def _line_of(self, heading: str) -> int | None:  # noqa: ARG002  for formats whose rows name their columns
+        """Return the line that names a column."""
+        return self.header_line
 
     @abstractmethod
     def _open(self) -> Iterable[Problem]:

@@ -60,10 +60,10 @@ class CsvManifest(StreamingManifest):
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD + 2))
         with self.path.open(encoding=self._codec, newline="") as stream:
             self._read_header(numbered_lines(stream))
-        self._take_headings(self._header)
         if len(self._header) == 1 and "|" in self._header[0]:
             reason, remedy = "the columns are separated by |.", "Use comma, semicolon or tab."
             return [Problem(self._file, self.header_line, None, reason, remedy)]
+        self._take_headings(self._header)
         return self._header_problems()
 
     def _header_problems(self) -> Iterator[Problem]:

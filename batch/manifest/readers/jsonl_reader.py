@@ -39,10 +39,13 @@ class JsonlManifest(StreamingManifest):
 
     def _open(self) -> Iterable[Problem]:
         self._codec = codec_of(self.path, self._encoding)
-        seen = self._keys()
-        self._take_headings(tuple(seen))
-        named = tuple(name for name in seen if name)
-        return header_problems(self._file, self._headings, seen.get, named)
+        self._line_of_key = self._keys()
+        self._take_headings(tuple(self._line_of_key))
+        named = tuple(filter(None, self._line_of_key))
+        return header_problems(self._file, self._headings, self._line_of, named)
+
+    def _line_of(self, heading: str) -> int | None:
+        return self._line_of_key.get(heading)
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """Yield (number, line) of every line with any text; one that is too long is cut."""

@@ -122,7 +122,7 @@ def test_columns_in_order(shop):
     [
         pytest.param({"tags": [["a"]]}, "pairs.parquet:tags: is a column of list<", id="list"),
         pytest.param({"size": [{"w": 1}]}, "pairs.parquet:size: is a column of struct<", id="struct"),
-        pytest.param({"promt": ["x"]}, "pairs.parquet:promt: is not a parameter and looks like prompt.", id="misspelt"),
+        pytest.param({"quallity": ["x"]}, "pairs.parquet:quallity: is not a parameter and looks like quality.", id="misspelt"),
         pytest.param({"note": ["a\0b"]}, "pairs.parquet:1:note: there is a NUL character in it.", id="NUL"),
         pytest.param({"note": [float("inf")]}, "pairs.parquet:1:note: is infinite. Give a number", id="infinite"),
         pytest.param(

@@ -88,7 +88,9 @@ def test_a_prompt_for_all_rows_need_not_be_a_column(read_book, book):
 def test_where_no_sheet_has_the_columns_the_likeliest_is_looked_at(read_book, book):
     add(book, "Notes", ["How to use this"])
     add(book, "Pairs", ["image_1", "image_2", "promt"], ROW)
-    assert read_book().errors[0].startswith("pairs.xlsx:1:promt: is not a parameter and looks like prompt.")
+    assert read_book().errors[1:-1] == [
+        "pairs.xlsx:1: these columns may be meant: 'promt' as prompt. Add: --column prompt=promt"
+    ]
 
 
 def test_where_no_sheet_has_a_known_heading_all_are_listed(read_book, book):

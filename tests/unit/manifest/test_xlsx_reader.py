@@ -397,7 +397,9 @@ def test_merged_cells_are_refused_with_the_reason(read_xlsx, book, ranges, expec
         ),
         pytest.param(
             [["image_1", "image_2", "promt"], ROW],
-            ["pairs.xlsx:1:promt: is not a parameter and looks like prompt. Did you mean prompt?"], id="misspelt",
+            ["pairs.xlsx:1:prompt: there is no such column. Add a column prompt",
+             "pairs.xlsx:1: these columns may be meant: 'promt' as prompt. Add: --column prompt=promt",
+             "pairs.xlsx:1:promt: is not a parameter and looks like prompt. Did you mean prompt?"], id="misspelt",
         ),
         pytest.param(
             [["image_1", "prompt"], ["products/chair.jpg", "x"]],

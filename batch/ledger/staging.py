@@ -440,7 +440,7 @@ class Stage:
                 )
             yield problem
         execute(
-            "UPDATE staged_invalid AS i SET id=format('%s (row %d)', id, number) WHERE id IN (SELECT id FROM staged) "
+            "UPDATE staged_invalid AS i SET id=printf('%s (row %d)', id, number) WHERE id IN (SELECT id FROM staged) "
             "OR EXISTS (SELECT 1 FROM staged_invalid o WHERE o.id = i.id AND o.position < i.position)"
         )
 

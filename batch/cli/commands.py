@@ -163,7 +163,7 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
             begun=begun,
             planned=partial(console.planned, log),
             priced=partial(console.priced, settings),
-            confirm_price=console.confirm_price,
+            confirm_price=partial(console.confirm_price, settings),
             confirm_invalid=console.confirm_invalid,
             confirm=console.confirm,
             confirm_again=console.confirm_again,

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +23,6 @@ from batch.core.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tqdm import tqdm
 
@@ -297,43 +297,60 @@ def confirm_resubmit(jobs: Sequence[UnknownJob]) -> bool:
     return ask(f"{counted(len(jobs), 'job')} may be paid for a second time. Send again?")
 
 
-def priced(settings: RunSettings, plan: Plan, first: bool) -> None:  # noqa: FBT001  a hook's
+def priced(settings: RunSettings, plan: Plan, news: bool) -> None:  # noqa: FBT001  a hook's
     """Log what a run may cost and how long it takes.
 
-    Said before a folder's first jobs, and without a terminal and without --max-cost before those of any run.
+    Said where its price is news, and without a terminal and without --max-cost before the jobs of any run.
     """
-    from batch.pacing.observations import Observations  # noqa: PLC0415  start-up time
+    from batch.planning.planner import learned  # noqa: PLC0415  start-up time
 
-    if not first and (settings.max_cost is not None or has_terminal()):
+    if not news and (settings.max_cost is not None or has_terminal()):
         return
-    limit = f"Without --max-cost it may cost {format_usd(plan.cost)} at most, at that price."
-    if settings.max_cost is not None:
-        limit = f"--max-cost limits it to {format_usd(settings.max_cost)}."
-    rows, jobs = counted(plan.rows, "row"), counted(plan.to_send, "job")
-    sentences = [f"{rows}, {jobs} to send, {plan.each}, {format_usd(plan.cost)} in all.", limit]
-    if first:  # nothing was learned of the service yet
-        sentences.append(Observations().takes(plan.to_send, settings, time.time()))
+    number, jobs, price, limit = _offer(settings, plan)
+    if settings.max_cost is None:
+        price = f"at most {price} at that price"
+    sentences = [
+        f"{counted(plan.rows, 'row')}, {jobs} to send, {plan.each}, {price} ({limit or 'no --max-cost'})."
+    ]
+    if news:
+        sentences.append(learned(Path(settings.out)).takes(number, settings, time.time()))
     info(
         " ".join(sentences),
         event="run.price",
         rows=plan.rows,
-        to_send=plan.to_send,
+        to_send=number,
         price_usd=plan.price / MICRO,
         price_source=plan.price_source,
-        cost_usd=plan.cost / MICRO,
+        cost_usd=number * plan.price / MICRO,
         max_cost_usd=None if settings.max_cost is None else settings.max_cost / MICRO,
     )
 
 
-def confirm_price(plan: Plan) -> bool:
-    """Ask on a terminal whether a folder's first jobs may be paid for; without one the answer is yes, as in any script.
+def confirm_price(settings: RunSettings, plan: Plan) -> bool:
+    """Ask on a terminal whether jobs whose price is news may be paid for; without one the answer is yes, as in any script.
 
     Raises UsageError when a person says no.
     """
-    question = f"Send {counted(plan.to_send, 'job')} at {plan.each}, {format_usd(plan.cost)} in all?"
-    if has_terminal() and not ask(question):
+    _, jobs, price, limit = _offer(settings, plan)
+    because = f" ({limit})" if limit else ""
+    if has_terminal() and not ask(f"Send {jobs} at {plan.each}, {price}{because}?"):
         raise UsageError("Nothing was sent.")
     return True
+
+
+def _offer(settings: RunSettings, plan: Plan) -> tuple[int, str, str, str]:
+    """Return how many jobs a run really sends; and in words these, what they cost, and what limits it ("" for nothing)."""
+    number, jobs = plan.to_send, counted(plan.to_send, "job")
+    if settings.pilot is not None:
+        number = plan.piloted(settings.pilot, settings.candidates)
+    if number < plan.to_send:
+        jobs = f"{number} of {jobs} (--pilot {settings.pilot})"
+    cost, cap = number * plan.price, settings.max_cost
+    if cap is None:
+        return number, jobs, f"{format_usd(cost)} in all", ""
+    if cap < cost:
+        return number, f"up to {jobs}", f"at most {format_usd(cap)}", "--max-cost"
+    return number, jobs, f"{format_usd(cost)} in all", f"--max-cost {format_usd(cap)}"
 
 
 def confirm_invalid(plan: Plan) -> bool:
@@ -466,7 +483,8 @@ def finished(log: Log, end: RunResult, out: Path, next_step: str) -> None:
     if end.exit_code or wrong or end.strays or figures["top_errors"]:
         from batch.output.advice import advice_on  # noqa: PLC0415  start-up time
 
-        for line in (*advice_on(figures, out, next_step), *_of_strays(end.strays, out, next_step)):
+        pending = _of_pending(end, next_step)
+        for line in (*advice_on(figures, out, pending), *_of_strays(end.strays, out, next_step)):
             error(line)
 
 
@@ -510,6 +528,16 @@ def _say_why(end: RunResult | Restored) -> None:
         error(f"Stopped: {end.stopped}")
     if end.unsettled:
         error(f"Unknown rows could not be settled: {end.unsettled}.")
+
+
+def _of_pending(end: RunResult, next_step: str) -> str:
+    """Say what keeps rows pending, and how to go on with them."""
+    if end.in_flight:
+        return f"Some rows are still waiting, running or to be fetched: {next_step}."
+    rows = counted(end.summary["pending"], "row")
+    if end.pilot_ended:
+        return f"{rows} not sent yet: the pilot ended. To send the rest: {next_step}, without --pilot."
+    return f"{rows} not sent yet: {next_step}."
 
 
 def _of_strays(strays: Sequence[Stray], out: Path, next_step: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ from batch.ledger import candidates, connection, runs, totals
 from batch.ledger.accounts import bind
 from batch.ledger.async_ledger import open_async_ledger
 from batch.ledger.ledger import Ledger
+from batch.ledger.meta import Meta
 from batch.ledger.prices import job_price
 from batch.manifest.manifest import check_reading
 from batch.output import groups, report
@@ -60,7 +61,8 @@ class RunResult:
     """How a run ended: its exit code, and the folder's figures as in summary.json.
 
     `stopped` is why it stopped early, if it did; `unsettled` why unknown rows could not be reconciled; `strays` are jobs
-    that may be paid and that no row of the manifest wants any more.
+    that may be paid and that no row of the manifest wants any more; `in_flight` counts the jobs that are to be fetched;
+    `pilot_ended` says that a pilot was sent and nothing stopped it.
     """
 
     exit_code: int
@@ -70,6 +72,8 @@ class RunResult:
     stopped: str | None = None
     unsettled: str | None = None
     strays: tuple[totals.Stray, ...] = ()
+    in_flight: int = 0
+    pilot_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,10 @@ class RunHooks:
 
     `begun` gets the run's id; `planned` the plan and the problems before anything is sent. `confirm_invalid` is asked whether
     the other rows run where some are invalid, if the settings do not say so. Where a paid service is to get
-    something, `priced` gets the plan and whether that is the folder's first; then `confirm_price` is asked, unless another
-    question was answered with yes, whether to pay at all: a caller that gives no answer of its own wrote a program that
-    sends, so the default is yes. `confirm` is asked whether
+    something, `priced` gets the plan and whether its price is news: before the folder's first jobs, before the rest of a
+    manifest of which a pilot was sent, and before a manifest that shares no row with the one before. Then, where it is,
+    `confirm_price` is asked, unless another question was answered with yes, whether to pay at all: a caller that gives no
+    answer of its own wrote a program that sends, so the default is yes. `confirm` is asked whether
     changed rows may be paid for again, `confirm_again` whether the same work may be, `confirm_candidates` whether further
     images of rows may be paid for, unless the settings say yes.
     `progress` gets every step, `warn` what a person should know, `left_out` the rows that are left out without that yes.
@@ -137,9 +142,11 @@ async def arun(
         with handle_signals(run.stop, enabled=signals):
             account = await _admit(run, plan)
         with handle_signals(run.stop, settings.grace_s, hooks.warn, enabled=signals):
-            approved = ApprovedPlan(plan, partial(staged.adopt, pay_again=pay_again), account, pay_again)
+            adopt = partial(staged.adopt, pay_again=pay_again)
+            approved = ApprovedPlan(plan, adopt, account, pay_again, staged.whole)
             code = await _execute(run, approved)
         summary, strays = report.summary(ledger, ledger.clock, groups.grouped(ledger)), totals.strays(ledger)
+        in_flight = ledger.outstanding().in_flight
     reason = run.stop.reason
     late = isinstance(reason, Interrupted) and code != reason.exit_code  # after the last job
     return RunResult(
@@ -150,6 +157,8 @@ async def arun(
         str(reason) if reason and not late else None,
         run.stats.unsettled,
         strays,
+        in_flight,
+        settings.pilot is not None and reason is None,
     )
 
 
@@ -218,8 +227,7 @@ def new_run(ledger: Ledger) -> None:
 def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bool]:
     """Show the plan and ask for each yes that it needs; return it, and whether the same work is paid for again.
 
-    Raises UsageError when rows changed, or the folder's first jobs are to be sent, and nobody agrees to pay for them;
-    ManifestError when rows are invalid and nobody agrees to go on without them.
+    Raises UsageError when rows changed, or the price is news, and nobody agrees to pay; ManifestError when rows are invalid and nobody agrees to go on without them.
     """
     plan, settings = staged.plan, run.settings
     if run.ledger.loss is not None:  # what seems to be new may have been sent
@@ -229,15 +237,15 @@ def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bo
     if plan.invalid and settings.invalid is None and not hooks.confirm_invalid(plan):
         raise ManifestError(staged.found.problems, dropped=staged.found.dropped)
     pays = run.service is not None and plan.to_send > 0
-    first = pays and not runs.has_sent(run.ledger)
+    news = pays and _is_news(staged, run)
     if pays:
-        hooks.priced(plan, first)
+        hooks.priced(plan, news)
     if plan.changed and not settings.pays_for_edits and not hooks.confirm(plan):
         raise UsageError(_changed(plan))
     if plan.candidates and not settings.yes and not hooks.confirm_candidates(plan):
         raise UsageError(_candidates(plan))
     agreed = settings.yes or settings.yes_to_edits or plan.candidates  # a person was asked for these just now
-    if first and not agreed and not hooks.confirm_price(plan):
+    if news and not agreed and not hooks.confirm_price(plan):
         raise UsageError("The price was not agreed to. Nothing was sent.")
     if not plan.again or settings.yes:
         return plan, settings.yes
@@ -245,6 +253,12 @@ def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bo
         return replace(plan, to_send=plan.to_send + plan.again_jobs), True
     hooks.left_out(left_out(plan))
     return plan, False
+
+
+def _is_news(staged: StagedPlan, run: RunContext) -> bool:
+    """Return whether nobody has seen the price of a run like this one (see RunHooks)."""
+    rest = run.settings.pilot is None and runs.has_sent_pilot_only(run.ledger)
+    return rest or staged.other or not runs.has_sent(run.ledger)
 
 
 async def _admit(run: RunContext, plan: Plan) -> Account | None:
@@ -270,13 +284,14 @@ class ApprovedPlan:
     """A plan that was shown and agreed to. `adopt` makes its rows the folder's own, inside `atomic`.
 
     `account` is the one that works for the folder, None where there is nothing to send, fetch or reconcile; `pay_again`
-    says that rows whose work was paid for before are sent too.
+    says that rows whose work was paid for before are sent too, `whole` that all rows of the manifest were chosen.
     """
 
     plan: Plan
     adopt: Callable[[], None]
     account: Account | None
     pay_again: bool
+    whole: bool
 
 
 async def _execute(run: RunContext, approved: ApprovedPlan) -> int:
@@ -285,7 +300,12 @@ async def _execute(run: RunContext, approved: ApprovedPlan) -> int:
     Raises FolderFailed when the folder fails: rows may have been sent.
     """
     plan = approved.plan
-    work = await run.in_thread(partial(begin, run, approved.adopt, approved.account, plan.to_send))
+    to_send, settings = plan.to_send, run.settings
+    if settings.pilot is not None:
+        to_send = plan.piloted(settings.pilot, settings.candidates)
+    work = await run.in_thread(
+        partial(begin, run, approved.adopt, approved.account, to_send, whole=approved.whole)
+    )
     for message in work.warnings:
         run.warn(message)
     incomplete = bool(plan.invalid) or (bool(plan.again) and not approved.pay_again)
@@ -303,8 +323,18 @@ async def _execute(run: RunContext, approved: ApprovedPlan) -> int:
         raise FolderFailed(str(exc)) from exc
 
 
-def begin(run: RunContext, adopt: Callable[[], None], account: Account | None, to_send: int) -> Workload:
-    """Adopt the manifest and open the run's row in the ledger; the cap of an interrupted run goes on; blocking."""
+def begin(
+    run: RunContext,
+    adopt: Callable[[], None],
+    account: Account | None,
+    to_send: int,
+    *,
+    whole: bool = True,
+) -> Workload:
+    """Adopt the manifest and open the run's row in the ledger; the cap of an interrupted run goes on; blocking.
+
+    `to_send` jobs are to be paid for; `whole` says that all rows of the manifest were chosen.
+    """
     ledger, settings = run.ledger, run.settings
     price = job_price(ledger, settings.price)
     with ledger.atomic():
@@ -314,7 +344,9 @@ def begin(run: RunContext, adopt: Callable[[], None], account: Account | None, t
         if settings.group_by is not None:
             groups.remember(ledger, settings.group_by)
         suspected = runs.suspect(ledger, price.micro)
-        ledger.choose_pilot(settings.pilot)
+        if settings.pilot is not None and not runs.has_sent(ledger):
+            ledger.set_meta(Meta.PILOT_ONLY, "1")
+        ledger.choose_pilot(settings.pilot, rest=whole and to_send > 0)
         ledger.estimate_open(price.micro)
         committed, resumed = ledger.start_run(max_cost=settings.max_cost, price=price.micro)
         jobs, unknown = ledger.open_jobs(), ledger.outstanding().unknown

@@ -686,14 +686,17 @@ class Ledger(LedgerStore):
         ).fetchone()[0]
         return most or None
 
-    def choose_pilot(self, number: int | None) -> None:
+    def choose_pilot(self, number: int | None, *, rest: bool = False) -> None:
         """Let only `number` planned jobs, spread evenly over the manifest, be sent; None: all. Runs inside `atomic`.
 
-        A job of which only candidates are to be sent counts as one of them.
+        A job of which only candidates are to be sent counts as one of them. `rest` says that all rows of the manifest were
+        chosen, so that a run without a pilot sends what the pilots left.
         """
         execute = self.connection.execute
         execute("DELETE FROM meta WHERE name=?", (Meta.PILOT,))
         if number is None:
+            if rest:
+                execute("DELETE FROM meta WHERE name=?", (Meta.PILOT_ONLY,))
             return
         planned = (
             "FROM rows r JOIN jobs j USING (job) WHERE r.selected AND r.position IS NOT NULL AND (j.state='planned' "

@@ -17,6 +17,7 @@ class Meta(StrEnum):
     FINGERPRINT = "imprint"  # of the manifest adopted last
     CHOSEN = "chosen"  # the number of the last choice that was applied
     PILOT = "pilot"  # the jobs of the pilot, a JSON list
+    PILOT_ONLY = "pilot_only"  # 1 until a run of the whole manifest is begun after a first pilot
     OBSERVATIONS = "learned"  # what runs learned about the service, JSON
     SEARCHED = "searched"  # a digest of the foreign files that were searched for missing images
     LOSS = "lost"  # what the ledger lost at its end, JSON

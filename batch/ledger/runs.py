@@ -105,6 +105,11 @@ def has_sent(ledger: Ledger) -> bool:
     return sent.fetchone() is not None
 
 
+def has_sent_pilot_only(ledger: Ledger) -> bool:
+    """Return whether this folder has sent a pilot, and no run of the whole manifest was begun to send the rest."""
+    return ledger.meta(Meta.PILOT_ONLY) is not None
+
+
 def last_run(ledger: Ledger) -> Mapping[str, Any] | None:
     """Return the last run's line, or None when there was none."""
     row = ledger.connection.execute("SELECT * FROM runs ORDER BY run DESC LIMIT 1").fetchone()

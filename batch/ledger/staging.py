@@ -809,6 +809,10 @@ class Plan:
     redo: bool = False
     groups: PlannedGroups | None = None
 
+    def piloted(self, pilot: int, candidates: int = 1) -> int:
+        """Return how many of the jobs to send a pilot of `pilot` rows sends, each with its candidates."""
+        return min(self.to_send, pilot * candidates)
+
     @property
     def each(self) -> str:
         """The price of one job in words, and where it is known from."""

@@ -53,10 +53,10 @@ def advice(error_class: str, folder: str) -> str:
     return ADVICE.get(error_class, _FIX).replace("DIR", folder)
 
 
-def advice_on(figures: Mapping[str, Any], out: Path, next_step: str) -> Iterator[str]:
+def advice_on(figures: Mapping[str, Any], out: Path, pending: str) -> Iterator[str]:
     """Yield what went wrong in a run, by its summary, and what to do about rows without an image.
 
-    `next_step` says how to go on with rows that are left.
+    `pending` is the line about rows that are pending.
     """
     for error in figures["top_errors"]:
         yield f"{error['count']} x {error['error_class']}: {error['example']}"
@@ -77,4 +77,4 @@ def advice_on(figures: Mapping[str, Any], out: Path, next_step: str) -> Iterator
                 f"again, so that nothing is paid twice. See: texbatch resolve {quote(str(out))}"
             )
     if figures["pending"]:
-        yield f"Some rows are still waiting, running or to be fetched: {next_step}."
+        yield pending

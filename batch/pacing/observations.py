@@ -77,6 +77,8 @@ class Observations:
             (name, self.forecast(jobs, replace(settings, rate=Rate(number, 60.0)), now))
             for name, number in PUBLISHED.items()
         ]
+        if len({str(guess) for _, guess in guesses}) == 1:  # whatever the limit is
+            return f"Takes {guesses[0][1]}."
         ranges = ", ".join(f"{guess} ({name})" for name, guess in guesses if guess is not None)
         return f"Takes {ranges}; give your account's limit with --rate."
 

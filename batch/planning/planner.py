@@ -22,7 +22,16 @@ from batch.ledger.ledger import Ledger
 from batch.ledger.meta import Meta
 from batch.ledger.planned_groups import planned_groups
 from batch.ledger.prices import job_price
-from batch.ledger.staging import ADOPTED, OTHER_QUERY, STAGED, Plan, Stage, adopt_unchanged, compare
+from batch.ledger.staging import (
+    ADOPTED,
+    OTHER_QUERY,
+    STAGED,
+    Differences,
+    Plan,
+    Stage,
+    adopt_unchanged,
+    compare,
+)
 from batch.manifest.headings import report_headings
 from batch.manifest.manifest import open_manifest
 from batch.manifest.naming import fold_name
@@ -88,12 +97,15 @@ class Adopt(Protocol):
 class StagedPlan:
     """A manifest compared with a folder: what a run would do, what was found.
 
-    `adopt` makes it so, inside `atomic`; without `pay_again` the rows of `plan.again` are left out.
+    `adopt` makes it so, inside `atomic`; without `pay_again` the rows of `plan.again` are left out. `whole`: all rows of the
+    manifest were chosen. `other`: it has no row of the manifest that was adopted last.
     """
 
     plan: Plan
     found: ValidationReport
     adopt: Adopt
+    whole: bool = True
+    other: bool = False
 
 
 def make_plan(
@@ -160,7 +172,8 @@ def make_plan(
         )
     plan = compare(ledger, STAGED, retry_failed=settings.retry_failed, price=price, pay_again=settings.yes)
     plan = replace(plan, redo=settings.redo is not None)
-    _add_notices(found, path, stage, plan)
+    differences = stage.differences()
+    _add_notices(found, path, differences, plan)
     if plan.changed:
         stage.check_changed(number for number, _ in plan.changed)
     if settings.candidates > 1:
@@ -181,7 +194,13 @@ def make_plan(
         adopt_candidates()
         remember(ledger, path, known if whole and not merging and not found.problems else None)
 
-    return StagedPlan(plan, found, adopt)
+    return StagedPlan(
+        plan,
+        found,
+        adopt,
+        whole=not (merging or settings.only or settings.redo),
+        other=0 < differences.whole == differences.gone,
+    )
 
 
 def _with_candidates(plan: Plan, ledger: Ledger, rows: str, settings: RunSettings, *, named: bool) -> Plan:
@@ -218,9 +237,8 @@ def _with_groups(
     )
 
 
-def _add_notices(found: ValidationReport, path: Path, stage: Stage, plan: Plan) -> None:
+def _add_notices(found: ValidationReport, path: Path, found_beside: Differences, plan: Plan) -> None:
     """Add what a person should know of a manifest beside this folder, one warning for each kind."""
-    found_beside = stage.differences()
     if reread := found_beside.rereads:
         rows = f"{counted(len(reread), 'row')}, {named_rows(reread)}"
         reason = f"read otherwise by an earlier version of texbatch, which paid for it: {rows}."

@@ -9,7 +9,8 @@ from support import rows, submits, summary, write_csv
 from batch.cli import console
 
 QUESTION = "Send 3 jobs at $0.03 each (the list price of November 2026), $0.09 in all?"
-LINE = "3 rows, 3 jobs to send, $0.03 each (the list price of November 2026), $0.09 in all. "
+LISTED = "$0.03 each (the list price of November 2026)"
+LINE = f"3 rows, 3 jobs to send, {LISTED}, at most $0.09 in all at that price (no --max-cost). Takes "
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_without_a_terminal_the_log_has_the_price_and_what_a_run_without_a_cap_m
     hosted, command, pairs, out
 ):
     _, told, why = command("run", pairs(3), "--out", out)
-    assert f"{LINE}Without --max-cost it may cost $0.09 at most, at that price. Takes " in why
+    assert LINE in why
     assert told == f"3 saved, 0 failed; $0.09 this run, $0.09 in all; {out / 'report.csv'}\n"
     _, told, why = command("run", pairs(3), "--out", out)
     assert why == ""
@@ -54,10 +55,83 @@ def test_without_a_terminal_the_log_has_the_price_and_what_a_run_without_a_cap_m
         == f"Nothing to do: 3 of 3 saved already, $0.00 this run ($0.09 in all). Open {out / 'report.html'}\n"
     )
     assert (
-        "1 job to send, $0.03 each (as paid last), $0.03 in all. Without --max-cost"
+        "1 job to send, $0.03 each (as paid last), at most $0.03 in all at that price (no --max-cost).\n"
         in command("run", pairs(4), "--out", out)[2]
     )
     assert command("run", pairs(5), "--out", out, "--max-cost", "1")[2] == ""
+
+
+def test_a_pilot_is_asked_for_as_what_it_sends_and_the_rest_is_asked_for_once_more(
+    hosted, command, pairs, out, answers
+):
+    answers += [True, False, True]
+    code, _, why = command("run", pairs(3), "--out", out, "--pilot", "1")
+    assert (code, submits(hosted)) == (7, 1)
+    assert f"3 rows, 1 of 3 jobs (--pilot 1) to send, {LISTED}, at most $0.03 in all at that price" in why
+    assert (
+        "2 rows not sent yet: the pilot ended. To send the rest: run the same command again, without --pilot."
+        in why
+    )
+    assert (command("run", pairs(3), "--out", out)[0], submits(hosted)) == (2, 1)
+    assert (command("run", pairs(3), "--out", out)[0], submits(hosted)) == (0, 3)
+    assert command("run", pairs(4), "--out", out)[0] == 0
+    rest = "Send 2 jobs at $0.03 each (as paid last), $0.06 in all?"
+    assert answers.asked == [f"Send 1 of 3 jobs (--pilot 1) at {LISTED}, $0.03 in all?", rest, rest]
+
+
+@pytest.mark.slow
+def test_neither_a_further_pilot_nor_a_retry_agrees_to_the_rest(hosted, command, pairs, out, answers):
+    answers += [True, False]
+    assert command("run", pairs(6), "--out", out, "--pilot", "1")[0] == 7
+    assert command("run", pairs(6), "--out", out, "--pilot", "2")[0] == 7
+    assert command("run", pairs(6), "--out", out, "--only", "row-1", "--yes")[0] == 0
+    sent = submits(hosted)
+    assert command("run", pairs(6), "--out", out)[0] == 2
+    assert (answers, len(answers.asked), submits(hosted)) == ([], 2, sent)
+
+
+@pytest.mark.slow
+def test_yes_answers_for_the_rest_too_and_a_script_is_told_its_price(hosted, command, pairs, out, answers):
+    assert command("run", pairs(3), "--out", out, "--pilot", "1", "--yes")[0] == 7
+    code, _, why = command("run", pairs(3), "--out", out, "--yes")
+    assert (code, answers.asked, submits(hosted)) == (0, [], 3)
+    assert "3 rows, 2 jobs to send, $0.03 each (as paid last), at most $0.06 in all at that price" in why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "jobs", "price", "told"),
+    [
+        (["--max-cost", "0.05"], "up to 3 jobs", "at most $0.05 (--max-cost)", "at most $0.05 (--max-cost)"),
+        (["--max-cost", "1"], "3 jobs", "$0.09 in all (--max-cost $1.00)", "$0.09 in all (--max-cost $1.00)"),
+        (
+            ["--pilot", "2", "--max-cost", "0.05"],
+            "up to 2 of 3 jobs (--pilot 2)",
+            "at most $0.05 (--max-cost)",
+            "at most $0.05 (--max-cost)",
+        ),
+        (["--pilot", "5"], "3 jobs", "$0.09 in all", "at most $0.09 in all at that price (no --max-cost)"),
+    ],
+)
+def test_the_question_names_what_a_pilot_and_a_limit_let_through(
+    hosted, command, pairs, out, answers, given, jobs, price, told
+):
+    answers += [False]
+    code, _, why = command("run", pairs(3), "--out", out, *given)
+    assert (code, submits(hosted)) == (2, 0)
+    assert answers.asked == [f"Send {jobs} at {LISTED}, {price}?"]
+    assert f"3 rows, {jobs} to send, {LISTED}, {told}. Takes " in why
+
+
+@pytest.mark.slow
+def test_a_manifest_that_shares_no_row_with_the_one_before_is_asked_for(hosted, command, pairs, out, answers):
+    answers += [True, False, True]
+    assert command("run", pairs(2), "--out", out)[0] == 0
+    others = pairs([line | {"id": f"other-{line['id']}", "seed": 77} for line in rows(2)])
+    assert (command("run", others, "--out", out)[0], submits(hosted)) == (2, 2)
+    assert (command("run", others, "--out", out)[0], submits(hosted)) == (0, 4)
+    assert command("run", pairs([*rows(1), *rows(2)[1:]]), "--out", out)[0] == 0  # nothing to send
+    assert answers.asked[1:] == ["Send 2 jobs at $0.03 each (as paid last), $0.06 in all?"] * 2
 
 
 @pytest.mark.quick(1)
@@ -98,7 +172,8 @@ def test_who_said_yes_is_not_asked_again_because_a_key_was_refused(
 ):
     answers += [True]
     monkeypatch.setenv("SEGMIND_API_KEY", "wrong")
-    assert command("run", pairs(3), "--out", out)[0] == 3
+    code, _, why = command("run", pairs(3), "--out", out)
+    assert (code, why.endswith("3 rows not sent yet: run the same command again.\n")) == (3, True)
     monkeypatch.setenv("SEGMIND_API_KEY", hosted.api_key)
     assert command("run", pairs(3), "--out", out)[0] == 0
     assert answers.asked == [QUESTION]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.core.config import RunSettings
 from batch.pacing.limiter import AccountLimits
 from batch.pacing.observations import BELIEVED_S, Observations
 
@@ -23,6 +24,13 @@ def test_it_is_believed_for_a_day():
     assert MUCH.account_limits(NOW + BELIEVED_S - 5) == AccountLimits(50.0, counts_gets=False)
     assert MUCH.account_limits(NOW + BELIEVED_S + 5) == AccountLimits()
     assert MUCH.account_limits(NOW - 2 * BELIEVED_S) == AccountLimits()  # a clock that was set back
+
+
+def test_a_time_that_no_limit_changes_is_told_once():
+    one, many = (Observations().takes(jobs, RunSettings("out"), NOW) for jobs in (1, 100))
+    assert one.startswith("Takes ")
+    assert "(" not in one
+    assert "(Free, 5 requests a minute), " in many
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,8 @@ def plan(plan: Plan, *, simulated: bool, retry_failed: bool) -> None:
     again(plan)
     if plan.kept:
         kept(plan)
+    if plan.kept_invalid:
+        kept_invalid(plan, "See above.")
 
 
 def planned_groups(groups: PlannedGroups, price: int) -> None:
@@ -282,6 +284,20 @@ def kept(plan: Plan) -> None:
         f"manifest was written: {named(plan.kept)}. Edit a row there to change it.",
         event="run.kept",
         rows=len(plan.kept),
+    )
+
+
+def kept_invalid(plan: Plan, why: str) -> None:
+    """Name the rows that keep what they have because the manifest's line is invalid now; shown when quiet, too.
+
+    `why` says where the problems are.
+    """
+    one = len(plan.kept_invalid) == 1
+    error(
+        f"{counted(len(plan.kept_invalid), 'row')} of the manifest cannot be used as {'it is' if one else 'they are'} now, and "
+        f"{'keeps its image' if one else 'keep their images'}: {named(plan.kept_invalid)}. {why}",
+        event="run.kept_invalid",
+        rows=len(plan.kept_invalid),
     )
 
 
@@ -421,7 +437,7 @@ def _agreed(question: str) -> bool:
 
 
 def planned(log: Log, plan: Plan, found: Sequence[Problem]) -> None:
-    """Log the manifest's problems, which rows keep what was made for them, and in JSON what a run is about to do."""
+    """Log the manifest's problems, which rows keep what they have, and in JSON what a run is about to do."""
     if found:
         problems(found)
     if plan.invalid:
@@ -434,10 +450,13 @@ def planned(log: Log, plan: Plan, found: Sequence[Problem]) -> None:
         )
     if plan.kept:
         kept(plan)
+    if plan.kept_invalid:
+        kept_invalid(plan, "Column `error` of report.csv says why.")
     if log.as_json:
         counts = {
             "changed": len(plan.changed),
             "invalid": plan.invalid,
+            "kept_invalid": len(plan.kept_invalid),
             "again": len(plan.again),
             "candidates": plan.candidates,
             "cost_usd": plan.cost / MICRO,

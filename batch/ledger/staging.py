@@ -8,6 +8,7 @@ changes before `adopt`. A ledger that is only read (`writable=False`) is not wri
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import secrets
@@ -75,7 +76,17 @@ CREATE TEMP TABLE staged_invalid (            -- positions are counted over both
     error      TEXT    NOT NULL,
     cells      TEXT    NOT NULL,
     texts      TEXT    NOT NULL,
+    given      TEXT    NOT NULL,
     selected   INTEGER NOT NULL DEFAULT 1
+)
+"""
+
+_CREATE_KEPT = """
+CREATE TEMP TABLE staged_kept (               -- of the rows of `staged`, those that are invalid as the manifest has them now
+    position   INTEGER PRIMARY KEY,
+    error      TEXT    NOT NULL,
+    given      TEXT    NOT NULL,
+    fixed      INTEGER NOT NULL               -- as in kept_invalid
 )
 """
 
@@ -90,8 +101,11 @@ _INSERT_FIRST = (  # both tables were empty: the row's number is its job's
     f"INSERT INTO staged ({_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
 )
 
-_INSERT_INVALID = (
-    "INSERT INTO staged_invalid (position, number, id, derived, error, cells, texts) VALUES (?,?,?,?,?,?,?)"
+_INSERT_INVALID = "INSERT INTO staged_invalid (position, number, id, derived, error, cells, texts, given) VALUES (?,?,?,?,?,?,?,?)"
+
+_INSERT_KEPT = (
+    "INSERT INTO staged_kept VALUES "
+    "(?1, ?2, ?3, EXISTS (SELECT 1 FROM kept_invalid WHERE id = ?4 AND given = ?3 AND fixed))"
 )
 
 _WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
@@ -146,13 +160,14 @@ class Differences(NamedTuple):
 class KeptRow(NamedTuple):
     """A row of the manifest that cannot be sent as it is now, and stays what the folder has (see `Stage.keeps`).
 
-    `cells` and `texts` are as in InvalidRow.
+    `cells`, `texts` and `reasons` are as in InvalidRow.
     """
 
     number: int
     id: str
     cells: Mapping[str, str]
     texts: Mapping[str, str]
+    reasons: str
 
 
 class Stage:
@@ -201,11 +216,12 @@ class Stage:
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
         for table in (
-            "staged", "staged_invalid", "inputs", "rereads", "aliases", "looking", "took_over", "grouped",
+            "staged", "staged_invalid", "staged_kept", "inputs", "rereads", "aliases", "looking", "took_over", "grouped",
         ):  # fmt: skip
             connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         connection.execute(_CREATE)
         connection.execute(_CREATE_INVALID)
+        connection.execute(_CREATE_KEPT)
         connection.execute("CREATE TEMP TABLE rereads (number INTEGER PRIMARY KEY)")
         connection.execute("CREATE TEMP TABLE took_over (position INTEGER PRIMARY KEY, row INTEGER NOT NULL)")
         connection.execute("CREATE TEMP TABLE grouped (position INTEGER PRIMARY KEY, value TEXT NOT NULL)")
@@ -257,7 +273,7 @@ class Stage:
             if isinstance(row, InvalidRow):
                 self._stage_invalid(row, position)
                 continue
-            known = self._as_it_is(row) if isinstance(row, KeptRow) else self._staged(row, work)
+            known = self._as_it_is(row, position) if isinstance(row, KeptRow) else self._staged(row, work)
             staged.append((*known, position))
             if self._group_by is not None:
                 value = _value_in(row, self._group_by)
@@ -267,8 +283,9 @@ class Stage:
         self._connection.executemany(_INSERT_FIRST if self._first else _INSERT, staged)
         return len(staged)
 
-    def _as_it_is(self, row: KeptRow) -> tuple[object, ...]:
-        """Return a row of `staged` but for its position: what the ledger has."""
+    def _as_it_is(self, row: KeptRow, position: int) -> tuple[object, ...]:
+        """Return a row of `staged` but for its position: what the ledger has. Note why the manifest's line cannot be used."""
+        self._connection.execute(_INSERT_KEPT, (position, row.reasons, _given(row), row.id))
         known = self._connection.execute(
             "SELECT r.*, j.payload_key FROM rows r JOIN jobs j USING (job) WHERE r.id=?", (row.id,)
         ).fetchone()
@@ -301,6 +318,7 @@ class Stage:
                 row.reasons,
                 texts_json(row.cells),
                 texts_json(row.texts),
+                _given(row),
             ),
         )
 
@@ -653,8 +671,13 @@ class Stage:
         else:
             execute("DELETE FROM invalid")
             execute(
-                "INSERT INTO invalid (position, number, id, error, cells, texts, selected) "
-                "SELECT position, number, id, error, cells, texts, selected FROM staged_invalid"
+                "INSERT INTO invalid (position, number, id, error, cells, texts, given, selected) "
+                "SELECT position, number, id, error, cells, texts, given, selected FROM staged_invalid"
+            )
+            execute("DELETE FROM kept_invalid")
+            execute(
+                "INSERT INTO kept_invalid (id, error, given, fixed) "
+                "SELECT s.id, k.error, k.given, k.fixed FROM staged_kept k JOIN staged s USING (position)"
             )
             execute("UPDATE rows SET position=NULL WHERE position IS NOT NULL")
             execute(
@@ -686,9 +709,20 @@ class Stage:
         return not held
 
     def _take_in_repaired(self) -> None:
-        """Let rows to merge that were invalid in the manifest take the places of these; note those that still are."""
+        """Let rows to merge that were invalid in the manifest take the places of these; note those that still are.
+
+        What the manifest says of a row that a person gave other work is noted, so that no later run complains of it.
+        """
         execute = self._connection.execute
         execute("UPDATE invalid SET selected=0 WHERE selected")
+        execute(
+            "UPDATE kept_invalid SET fixed=1 WHERE id IN "
+            "(SELECT s.id FROM staged s JOIN rows r USING (id) WHERE r.job <> s.job)"
+        )
+        execute(
+            "INSERT OR REPLACE INTO kept_invalid (id, error, given, fixed) "
+            "SELECT id, error, given, 1 FROM invalid WHERE id IN (SELECT id FROM staged)"
+        )
         execute(
             "UPDATE invalid AS i SET selected=s.selected, cells=s.cells, texts=s.texts, "
             "error=CASE WHEN i.cells = s.cells AND i.texts = s.texts THEN i.error ELSE s.error END "
@@ -737,6 +771,11 @@ def adopt_unchanged(ledger: Ledger, *, retry_failed: bool, pay_again: bool = Fal
 # -- what a run would do: the rows of a manifest beside what the ledger knows of them ----------------------------------
 
 
+def _given(row: InvalidRow | KeptRow) -> str:
+    """Return what identifies an invalid row as the manifest has it now."""
+    return hashlib.sha256(f"{texts_json(row.cells)}{texts_json(row.texts)}".encode()).hexdigest()
+
+
 def _value_in(payload: Payload | KeptRow, column: str) -> str:
     """Return what a row has in a column, a parameter or one of its own; of a local image the file, "" for nothing."""
     if isinstance(payload, KeptRow):
@@ -752,13 +791,16 @@ def _value_in(payload: Payload | KeptRow, column: str) -> str:
 STAGED = f"""
 SELECT s.position AS place, s.number, s.id, coalesce(s.job, s.key) AS work, new.state AS state, s.other_query,
        old.job IS NOT NULL AND {paid("old")} AS was_paid,
-       coalesce(new.state IN ('failed', 'expired') AND {paid("new")}, 0) AS ended_paid, s.redone AND NOT s.spares AS kept
+       coalesce(new.state IN ('failed', 'expired') AND {paid("new")}, 0) AS ended_paid,
+       s.redone AND NOT s.spares AND s.position NOT IN (SELECT position FROM staged_kept WHERE NOT fixed) AS kept
 FROM staged s
 LEFT JOIN jobs new ON new.job = s.job
 LEFT JOIN rows r ON r.id = s.id
 LEFT JOIN jobs old ON old.job = r.job AND r.job IS NOT s.job
 WHERE s.selected
 """
+
+_KEPT_INVALID = "SELECT s.id FROM staged_kept k JOIN staged s USING (position) WHERE s.selected AND NOT k.fixed ORDER BY position"
 
 ADOPTED = f"""
 SELECT r.position AS place, r.position AS number, r.id, r.job AS work, new.state AS state, 0 AS other_query, 0 AS was_paid,
@@ -784,6 +826,7 @@ class Plan:
     row, by the kind's name here: rows that want the same work share one, and it is paid for once. `price` is what
     one job is expected to cost, in micro-dollars, and `price_source` where that is known from. `candidates` of the jobs in `to_send` are
     further images of rows, which were asked for. `invalid` rows are left out, and in none of the other counts. `kept` are the ids of rows that keep what a person had made for them,
+    `kept_invalid` those of saved, perhaps paid rows that the manifest has as invalid now and that stay what they are,
     `accepted` those of changed rows whose image was accepted. `redo`: a person asked to have rows made again, so that what
     was paid for before is `changed` by that and not by an edit. `groups` counts the rows by a column, where one was
     asked for.
@@ -805,6 +848,7 @@ class Plan:
     invalid: int = 0
     candidates: int = 0
     kept: tuple[str, ...] = ()
+    kept_invalid: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
     redo: bool = False
     groups: PlannedGroups | None = None
@@ -890,7 +934,9 @@ def compare(
         f"count(DISTINCT work) FILTER (WHERE {again}) AS again_jobs, count(*) FILTER (WHERE kept) AS kept FROM ({rows})"
     ).fetchone()
     figures = dict(counts)
+    kept_invalid: tuple[str, ...] = ()
     if rows == STAGED:
+        kept_invalid = tuple(row["id"] for row in ledger.connection.execute(_KEPT_INVALID))
         (figures["invalid"],) = ledger.connection.execute(
             "SELECT count(*) FROM staged_invalid WHERE selected"
         ).fetchone()
@@ -914,6 +960,7 @@ def compare(
         price=price.micro,
         price_source=price.source,
         kept=tuple(row_id for _, row_id in kept),
+        kept_invalid=kept_invalid,
         accepted=accepted,
     )
 

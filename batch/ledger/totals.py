@@ -223,11 +223,13 @@ def _invalid_rows(ledger: Ledger) -> Iterator[tuple[int, ReportRow]]:
 def _good_rows(ledger: Ledger) -> Iterator[tuple[int, ReportRow]]:
     for row in ledger.connection.execute(
         "SELECT r.position, r.id, r.cells, r.files, r.kept_job, r.kept_output, r.redone, r.manifest_seed, "
-        f"{SHOWN} AS shown, a.state AS away, {IMAGE} AS image, d.outdated, d.decision, d.reason, d.note, d.by, d.at, j.* "
+        f"{SHOWN} AS shown, a.state AS away, {IMAGE} AS image, d.outdated, d.decision, d.reason, d.note, d.by, d.at, k.error AS line_error, j.* "
         "FROM rows r JOIN jobs j USING (job) LEFT JOIN temp.away a ON a.row = r.row "
-        "LEFT JOIN temp.decided d ON d.row = r.row WHERE r.position IS NOT NULL ORDER BY r.position"
+        "LEFT JOIN temp.decided d ON d.row = r.row "
+        "LEFT JOIN kept_invalid k ON k.id = r.id AND NOT k.fixed WHERE r.position IS NOT NULL ORDER BY r.position"
     ):
         status = REPORTED.get(row["shown"], row["shown"])
+        errors = [text for text in (row["error"], row["line_error"]) if text]
         report_row = ReportRow(
             id=row["id"],
             status=status,
@@ -239,7 +241,7 @@ def _good_rows(ledger: Ledger) -> Iterator[tuple[int, ReportRow]]:
             else None,
             output=row["kept_output"] if row["kept_job"] == row["job"] else None,
             payload_key=row["payload_key"],
-            outcome=dict(row),
+            outcome=dict(row) | {"error": "; ".join(errors) or None},
             output_state=(row["away"] or "present") if status == State.SAVED else None,
             decision=decisions.shown(row),
             image=row["image"],
@@ -279,10 +281,12 @@ def status_counts(ledger: Ledger, *, selected_only: bool = False) -> dict[str, i
 
 
 def _invalid(ledger: Ledger, *, selected_only: bool = False) -> tuple[int, str]:
-    """Return how many rows of the current manifest are invalid, and what is wrong with one of them."""
+    """Return how many rows of the current manifest are invalid, and what is wrong with the first of them."""
     return tuple(
         ledger.connection.execute(
-            "SELECT count(*), min(error) FROM invalid WHERE selected OR NOT ?", (selected_only,)
+            "SELECT count(*), (SELECT error FROM invalid WHERE selected OR NOT ?1 ORDER BY position LIMIT 1) "
+            "FROM invalid WHERE selected OR NOT ?1",
+            (selected_only,),
         ).fetchone()
     )
 

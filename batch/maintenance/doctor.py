@@ -36,7 +36,7 @@ from batch.core.errors import (
     ServiceError,
     UsageError,
 )
-from batch.core.units import counted, format_usd, iso
+from batch.core.units import counted, format_usd, iso, named
 from batch.execution.account_check import prove
 from batch.execution.dispatcher import local_service
 from batch.ledger import accounts, connection
@@ -140,6 +140,10 @@ def _unanswered(plan: Plan, settings: RunSettings) -> Iterator[CheckResult]:
         yield CheckResult(
             WARN, "invalid", message, "Left out: the run sends the others and ends with exit code 1."
         )
+    if plan.kept_invalid:
+        message = f"{counted(len(plan.kept_invalid), 'row')} invalid now, with an image: {named(plan.kept_invalid)}."
+        remedy = "They keep it: nothing is sent for them, and they do not change the exit code."
+        yield CheckResult(WARN, "kept", message, remedy)
     if plan.candidates:
         message = f"{counted(plan.candidates, 'further image')}, {plan.about(plan.candidates_cost)}."
         remedy = (

@@ -203,7 +203,7 @@ def _note_invalid(
     if skip and stage.keeps(row):
         for problem in row.problems:
             found.add(replace(problem, warning=True))
-        return KeptRow(row.number, row.id, row.cells, row.texts)
+        return KeptRow(row.number, row.id, row.cells, row.texts, row.reasons)
     found.invalid += 1
     for problem in row.problems:
         found.add(problem, of_row=True)

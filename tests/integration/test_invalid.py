@@ -90,6 +90,62 @@ def test_a_saved_row_that_is_invalid_now_stays_saved(api, pairs, out):
     night = go(api, pairs(lines_with(BAD)), out, invalid="skip")
     assert (night.exit_code, submits(api), statuses(out)) == (0, 5, {"saved": 5})
     assert [problem.row for problem in night.warnings] == [3, 5]
+    assert night.plan.kept_invalid == ("row-1", "row-3")
+    line = by_id(out)["row-1"]
+    assert "pairs.csv:3:seed: 'soon' is not a whole number. Give a whole number" in line["error"]
+    assert (line["error_class"], line["seed"], by_id(out)["row-0"]["error"]) == ("", "1", "")
+    assert (support.table(out / "failures.csv"), summary(out)["top_errors"]) == ([], [])
+
+
+@pytest.mark.slow
+def test_a_quiet_night_a_plan_and_the_doctor_name_the_rows_that_keep_their_images(
+    hosted, pairs, out, command
+):
+    command("run", pairs(5), "--out", out)
+    assert command("retry", out, "--only", "row-3", "--seed", "+1", "--yes")[0] == 0
+    night = ("run", pairs(lines_with(BAD)), "--out", out, "--invalid", "skip")
+    names = "2 rows of the manifest cannot be used as they are now, and keep their images: row-1, row-3."
+    code, said, told = command(*night, "--quiet")
+    assert (code, said, told.strip()) == (0, "", f"{names} Column `error` of report.csv says why.")
+    told = command("plan", *night[1:])[2]
+    assert f"{names} See above." in told
+    assert "since the manifest was written" not in told
+    job = out.parent / "job.yaml"
+    job.write_text("manifest: pairs.csv\nout: out\ninvalid: skip\n", encoding="utf-8")
+    assert "2 rows invalid now, with an image: row-1, row-3." in command("doctor", job)[1]
+    pairs(5)
+    assert command(*night, "--quiet")[::2] == (0, "")
+    assert submits(hosted) == 6
+    assert {line["error"] for line in support.report(out)} == {""}
+
+
+@pytest.mark.slow
+def test_a_row_fixed_beside_the_manifest_is_named_no_more_until_its_line_is_edited(api, skipped, out):
+    image = support.TEXTURE
+    for fix in ({"row-1": {"seed": "later"}, "row-3": {"image_1": image}}, {"row-1": {"seed": "7"}}):
+        edit(out / "failures.csv", fix)
+        go(api, out / "failures.csv", out, merge=True, retry_failed=True, invalid="skip")
+    for _ in range(2):
+        night = go(api, skipped, out, invalid="skip")
+        assert (night.plan.kept_invalid, by_id(out)["row-1"]["error"]) == ((), "")
+    edit(skipped, {"row-1": {"seed": "never"}})
+    assert go(api, skipped, out, invalid="skip").plan.kept_invalid == ("row-1",)
+    assert "'never' is not a whole number" in by_id(out)["row-1"]["error"]
+    go(api, out / "report.csv", out, merge=True)  # nothing is edited there
+    assert "'never' is not a whole number" in by_id(out)["row-1"]["error"]
+    edit(out / "report.csv", {"row-1": {"seed": "8"}})
+    go(api, out / "report.csv", out, merge=True, yes=True)
+    assert by_id(out)["row-1"]["error"] == ""
+    assert go(api, skipped, out, invalid="skip").plan.kept_invalid == ()
+    assert submits(api) == 6
+
+
+@pytest.mark.slow
+def test_the_example_of_invalid_rows_is_the_first_of_them(api, pairs, out):
+    lines = [{"seed": "z"}, {}, {"seed": "a"}]
+    bad = {f"row-{n}": line for n, line in enumerate(lines)}
+    go(api, pairs(lines_with(bad, 12)), out, invalid="skip")
+    assert "pairs.csv:2:seed: 'z' is" in summary(out)["top_errors"][0]["example"]
 
 
 def test_rows_that_nobody_edited_do_not_stop_a_retry(api, skipped, out, tmp_path):
@@ -158,7 +214,7 @@ def test_who_calls_the_package_is_asked(api, pairs, out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "code", "sent"), [("y\n", 1, 3), ("n\n", 2, 0)])
+@pytest.mark.parametrize(("answer", "code", "sent"), [("y\ny\n", 1, 3), ("n\n", 2, 0)])
 def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code, sent):
     pairs(lines_with(BAD))
     args = ("run", "pairs.csv", "--out", "out", "--progress", "none")
@@ -175,7 +231,12 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
 def test_a_folder_of_the_version_before_goes_on(api, pairs, out):
     """Its ledger has no table of invalid rows."""
     go(api, pairs(2), out)
-    support.sql(out, "DROP TABLE invalid", f"PRAGMA user_version={MIGRATIONS.index('invalid.sql')}")
+    support.sql(
+        out,
+        "DROP TABLE invalid",
+        "DROP TABLE kept_invalid",
+        f"PRAGMA user_version={MIGRATIONS.index('invalid.sql')}",
+    )
     bad = {"row-1": {"seed": "soon"}, "row-2": {"seed": "soon"}}
     assert go(api, pairs(lines_with(bad, 4)), out, invalid="skip").exit_code == 1
     assert order(out) == [("row-0", "saved"), ("row-1", "saved"), ("row-2", "failed"), ("row-3", "saved")]

@@ -187,7 +187,7 @@ async def test_what_a_cancelled_run_has_to_say_outranks_the_cancellation(
 ):
     """An error may name a request that was accepted."""
 
-    def broken(*_args):
+    def broken(*_args, **_named):
         raise FolderError("the disk is full; the service accepted row-1")
 
     monkeypatch.setattr("batch.execution.runner.begin", broken)

@@ -222,7 +222,7 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
         told = support.seen_on(terminal, lambda text: "[y/N]" in text)
         assert "2 of 5 rows are invalid (listed above). Run the other 3?" in told
         assert told.index("'soon' is not a whole number") < told.index("Run the other")
-        os.write(terminal, answer.encode())
+        os.write(terminal, answer.encode())  # a second yes is to the price
         told += support.seen_on(terminal)
         process.wait(20.0)
     assert (process.returncode, submits(api)) == (code, sent), told

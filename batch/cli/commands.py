@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from batch.cli import admin_commands, console, mark_command, new_command, options, serve_command
 from batch.cli.log import info, problems
 from batch.cli.options import Location, Option, ParsedOptions, parse_options
-from batch.core.config import INVALID_STOP, SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
+from batch.core.config import INVALID_SKIP, INVALID_STOP, SEED_KEEP, SEED_NEXT, SEED_RANDOM, Redo
 from batch.core.errors import EXIT_OK, EXIT_USAGE, UsageError
 from batch.core.log_event import ERROR, WARNING
 
@@ -161,7 +161,7 @@ def _run(parsed: ParsedOptions, settings: RunSettings, dotenv_in: Path | None, *
 
         hooks = RunHooks(
             begun=begun,
-            planned=partial(console.planned, log),
+            planned=partial(console.planned, log, skips=settings.invalid == INVALID_SKIP),
             priced=partial(console.priced, settings),
             confirm_price=partial(console.confirm_price, settings),
             confirm_invalid=console.confirm_invalid,

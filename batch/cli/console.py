@@ -436,11 +436,14 @@ def _agreed(question: str) -> bool:
     return has_terminal()
 
 
-def planned(log: Log, plan: Plan, found: Sequence[Problem]) -> None:
-    """Log the manifest's problems, which rows keep what they have, and in JSON what a run is about to do."""
+def planned(log: Log, plan: Plan, found: Sequence[Problem], *, skips: bool = True) -> None:
+    """Log the manifest's problems, which rows keep what they have, and in JSON what a run is about to do.
+
+    `skips`: invalid rows are left out without a question.
+    """
     if found:
         problems(found)
-    if plan.invalid:
+    if plan.invalid and skips:
         is_one = plan.invalid == 1
         info(
             f"{counted(plan.invalid, 'row')} {'is' if is_one else 'are'} invalid and left out, as failed.",

@@ -18,6 +18,7 @@ import click
 
 from batch.cli.commands import texbatch
 from batch.cli.log import Log, info, problems
+from batch.core.config import INVALID_SKIP
 from batch.core.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, ManifestError, TexbatchError
 from batch.core.log_event import ERROR, LogEvent
 from batch.core.units import counted
@@ -70,6 +71,8 @@ def _exit_code_of_command(log: Log) -> int:
             info(f"… and {exc.dropped} more", level=ERROR)
         errors = sum(not problem.warning for problem in exc.problems) + exc.dropped
         text = f"{counted(errors, 'problem')}; {exc.consequence}."
+        if exc.good:
+            text += f" --invalid {INVALID_SKIP} runs the other {counted(exc.good, 'row')}."
         info(text, "command.refused", ERROR, exit_code=exc.exit_code)
         return exc.exit_code
     except TexbatchError as exc:

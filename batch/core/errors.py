@@ -79,16 +79,17 @@ class UsageError(TexbatchError):
 class ManifestError(UsageError):
     """A manifest has problems; `problems` lists all of them, in file order.
 
-    `consequence` is what was not done because of them.
+    `consequence` is what was not done because of them, `good` how many rows have none and could go without the others.
     """
 
     consequence = "nothing was sent"
 
-    def __init__(self, problems: Sequence[Problem], dropped: int = 0) -> None:
+    def __init__(self, problems: Sequence[Problem], dropped: int = 0, good: int = 0) -> None:
         more = [f"… and {dropped} more"] if dropped else []
         super().__init__("\n".join([*map(str, problems), *more]))
         self.problems = tuple(problems)
         self.dropped = dropped
+        self.good = good
 
 
 class DecisionsRefused(ManifestError):

@@ -234,7 +234,10 @@ def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bo
         plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)  # it has no candidates then
     hooks.begun(str(run.ledger.run_id))
     hooks.planned(plan, tuple(staged.found.problems))
-    if plan.invalid and settings.invalid is None and not hooks.confirm_invalid(plan):
+    asks = (
+        plan.invalid and plan.rows and settings.invalid is None
+    )  # without any good row there is nothing to ask
+    if asks and not hooks.confirm_invalid(plan):
         raise ManifestError(staged.found.problems, dropped=staged.found.dropped)
     pays = run.service is not None and plan.to_send > 0
     news = pays and _is_news(staged, run)

@@ -11,6 +11,7 @@ class Meta(StrEnum):
     SERVICE = "service"  # the host whose folder it is; LOCAL_SERVICE for the local one
     COLUMNS = "columns"  # the manifest's own columns as the report writes them, a JSON list
     HEADINGS = "headings"  # every column: [heading as the report writes it, the parameter or id that it is or ""], JSON
+    SHEET = "sheet"  # the sheet of a workbook that was read, "" where there was none
     NAME = "name"  # the template of the output names, where one was given
     IGNORE_URL_QUERY = "ignore_url_query"  # 1 or 0
     GROUP_BY = "group_by"  # the column by which summary.json counts rows and money

@@ -253,6 +253,8 @@ class Stage:
                     execute(index["sql"])
             execute("CREATE INDEX temp.staged_id ON staged (id)")
             execute("CREATE INDEX temp.staged_folded ON staged (folded)")
+            execute("CREATE INDEX temp.staged_invalid_id ON staged_invalid (id, position)")
+            execute("CREATE INDEX temp.staged_invalid_number ON staged_invalid (number)")
             if self._long_ids:
                 separate_twins(self._connection, fold)
             if self._matcher is not None:
@@ -637,6 +639,7 @@ class Stage:
         columns: Sequence[str],
         *,
         headings: Sequence[tuple[str, str]] | None = None,
+        sheet: str = "",
         merge: bool,
         retry_failed: bool,
         name: str | None = None,
@@ -645,7 +648,7 @@ class Stage:
         """Make the staged rows the ledger's own; runs inside `atomic`. Return whether all of them are what was asked for.
 
         `columns` are the manifest's own columns, in order, `headings` all of them (see Meta.HEADINGS), None where they are
-        the columns' own names, and `name` the template of its output names. With `merge`
+        the columns' own names, `sheet` the workbook's sheet that they are in, and `name` the template of its output names. With `merge`
         the rows replace those of the same id and the manifest stays what it was; without, they are the manifest from
         now on, and rows that are no longer in it keep their history but leave the report. A row that was paid for and
         asks for other work keeps what it has, unless it is selected and, where it may be the same image, `pay_again`
@@ -700,6 +703,7 @@ class Stage:
             ledger.set_meta(Meta.COLUMNS, json.dumps(list(columns), ensure_ascii=False))
             if headings is not None:
                 ledger.set_meta(Meta.HEADINGS, json.dumps(list(headings), ensure_ascii=False))
+                ledger.set_meta(Meta.SHEET, sheet)
             if name is not None:
                 ledger.set_meta(Meta.NAME, name)
             ledger.set_meta(Meta.IGNORE_URL_QUERY, str(int(self.ignores_url_query)))

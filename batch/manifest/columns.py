@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from batch.core.csv_format import ADDED_LATER, OUTCOME_COLUMNS, OWN_PREFIX
 from batch.core.parameters import BY_NAME
@@ -34,8 +34,9 @@ is_own = frozenset({"payload_key", "run_id"}).issubset
 
 @lru_cache(maxsize=4096)
 def fold(heading: str) -> str:
-    """Return a heading without what does not matter in it: letter case, blanks of any kind, hyphens and underscores."""
-    return "".join(normalize("NFKC", heading).casefold().translate(_MARKS).split())
+    """Return a heading without what does not matter in it: letter case, blanks of any kind, hyphens and underscores, what is invisible."""
+    plain = normalize("NFKC", heading).casefold().translate(_MARKS)
+    return "".join(letter for letter in plain if not letter.isspace() and category(letter) != "Cf")
 
 
 SPELLINGS = {fold(name): name for name in (*BY_NAME, ID)}

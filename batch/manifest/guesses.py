@@ -56,6 +56,7 @@ _PROMPT = tuple(
         (
             "^prompt|prompt$",
             "instruction|anweisung|instruktion|consigne|instruccion|istruzion|instrucao|opdracht|instructie|polecenie|instrukcj|uppmaning",
+            "^(?:ki|ai)|(?:text|fur|fuer|for|die|the|pour|ia)(?:ki|ai|ia)$|^text(?:$|fur|fuer|for|an)",
         ),
     )
 )
@@ -91,7 +92,9 @@ def propose(
 ) -> tuple[str, str] | None:
     """Return which columns may be meant, and the options to paste, for required parameters that have no column.
 
-    `columns` are the headings of a manifest's columns by the names that its rows have, `entries` its rows. None where no column is like any of them. The options name what is still to be given with three dots.
+    `columns` are the headings of a manifest's columns by the names that its rows have, `entries` its rows. None where no
+    column is like any of them. What is still to be given is not among the options: pasted as it stands, a placeholder would be
+    sent and paid for.
     """
     rows = [row.cells for row in islice(entries, SAMPLE) if isinstance(row, Row)]
     own = [name for name in columns if name not in BY_NAME and name != ID]
@@ -122,7 +125,6 @@ def propose(
         found = ({ID: names[0]} if names else {}) | found
     shown = ", ".join(f"{columns[name]!r} as {parameter}" for parameter, name in found.items())
     options = [column_option(parameter, columns[name]) for parameter, name in found.items()]
-    options += [f'--{name.replace("_", "-")} "…"' for name in missing if name not in found]
     return f"these columns may be meant: {shown}.", f"Add: {' '.join(options)}"
 
 

@@ -54,11 +54,13 @@ class FolderHeadings:
     """What an output folder remembers of the headings of its manifest, as its report writes them.
 
     `meanings` has the parameter, or `id`, of each heading, "" for an own column. `exact`: an earlier version wrote the folder,
-    which knew a parameter by its exact name alone.
+    which knew a parameter by its exact name alone, and read the first sheet of a workbook. `sheet` is the sheet that was read
+    last.
     """
 
     meanings: Mapping[str, str] = field(default_factory=dict)
     exact: bool = False
+    sheet: str = ""
 
 
 NOTHING_KNOWN = FolderHeadings()

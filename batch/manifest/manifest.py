@@ -50,6 +50,7 @@ class Manifest(Protocol):
     `columns` are the names of the row's cells, in the order they were first seen: the parameters and `id` under their own
     names, all others under their headings; `defaults` has the values of rows that lack a column. `texbatch_own` says that texbatch wrote the file. `header_line` is
     the line that names the columns, None where there is none. A `tabular` manifest has rows only: no defaults and no matrix.
+    `sheet` is the title of the sheet that is read, "" where there are none.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Manifest(Protocol):
     texbatch_own: bool
     header_line: int | None
     tabular: bool
+    sheet: str
 
     def heading(self, name: str) -> str:
         """Return what the file calls a column; the name itself where no heading is it."""

@@ -45,6 +45,8 @@ SHOWN_COLUMNS = ("decision", "decision_reason", "decision_note", "decided_by", "
 COLUMNS = ("id", *SHOWN_COLUMNS, "output_sha256")
 """The columns of decisions.csv; the user's heading is above the ids."""
 
+_LONGEST_HEADER = 1 << 16
+
 WINDOWS = "cp1252"
 """The encoding in which a spreadsheet saves a plain CSV file on most machines with Windows."""
 
@@ -314,9 +316,16 @@ def is_edited(ledger: Ledger, folder: OutputFolder) -> bool:
     try:
         listed = read_decisions(folder.decisions, known=known_headings(ledger))
     except ManifestError:
-        return True
+        return not _has_header_alone(folder.decisions)
     rows = decisions.judged_rows(ledger, [line.id for line in listed.lines])
     return any(line.id not in rows or edit_of(ledger, line, rows[line.id]) for line in listed.lines)
+
+
+def _has_header_alone(path: Path) -> bool:
+    """Return whether a file has no line below the headings of a list of decisions: nobody can have edited one."""
+    with path.open("rb") as file:
+        header, *lines = file.read(_LONGEST_HEADER).splitlines() or [b""]
+    return not any(map(bytes.strip, lines)) and all(name.encode() in header for name in COLUMNS[1:])
 
 
 def hash_of(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from batch.core.errors import FolderError
 from batch.ledger import totals
 from batch.ledger.ledger import Ledger
+from batch.ledger.meta import Meta
 from batch.manifest.columns import ID
 from batch.manifest.headings import NOTHING_KNOWN, FolderHeadings
 from batch.manifest.input_images import LEDGER
@@ -20,7 +21,9 @@ def known_headings(ledger: Ledger) -> FolderHeadings:
     """Return which heading of the manifest that was adopted last is which parameter."""
     headings = totals.headings(ledger)
     if headings is not None:
-        return FolderHeadings(dict(headings))
+        return FolderHeadings(dict(headings), sheet=ledger.meta(Meta.SHEET) or "")
+    if ledger.meta(Meta.COLUMNS) is None:
+        return NOTHING_KNOWN
     own = (name for name in totals.columns(ledger) if name != ID)
     return FolderHeadings(dict.fromkeys(own, ""), exact=True)
 

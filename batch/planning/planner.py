@@ -186,6 +186,7 @@ def make_plan(
         whole = stage.adopt(
             found.columns,
             headings=found.headings,
+            sheet=found.sheet,
             merge=merging,
             retry_failed=settings.retry_failed,
             name=settings.reading.name or DEFAULT_NAME,
@@ -269,7 +270,8 @@ def _add_notices(found: ValidationReport, path: Path, found_beside: Differences,
     if gone := found_beside.gone:
         rows = f"{gone} of the {counted(found_beside.whole, 'row')} of the manifest before"
         remedy = "Their images stay, and what was paid for them is not forgotten."
-        found.warn(path, f"{rows} are not in this one: they leave the report.", remedy)
+        verb, they = ("is", "it leaves") if gone == 1 else ("are", "they leave")
+        found.warn(path, f"{rows} {verb} not in this one: {they} the report.", remedy)
 
 
 def _add_chosen(found: ValidationReport, manifest: FolderRows) -> None:
@@ -350,7 +352,8 @@ def stage_manifest(
     if isinstance(manifest, FolderRows):
         _add_chosen(found, manifest)
     if found.stops or (found.invalid and (settings.invalid == INVALID_STOP or not found.rows)):
-        raise ManifestError(found.problems, dropped=found.dropped)
+        good = 0 if found.stops else found.rows
+        raise ManifestError(found.problems, dropped=found.dropped, good=good)
     if wrong := list(_problems_beside(path, stage, folder, settings.only, merge=merging, linked=linked)):
         raise ManifestError([under_heading(manifest, problem) for problem in wrong])
     return stage, found, merging

@@ -49,6 +49,7 @@ class FolderRows:
     tabular = True
     texbatch_own = True
     header_line: int | None = 1
+    sheet = ""
 
     def __init__(
         self, ledger: Ledger, folder: OutputFolder, redo: Redo, only: Sequence[str], reading: Reading

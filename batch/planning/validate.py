@@ -42,7 +42,7 @@ class ValidationReport:
     """The problems of one pass over a manifest; `dropped` errors beyond MOST_PROBLEMS are only counted.
 
     `columns` are the manifest's own columns as the report writes them, `headings` all of them, each with the parameter or `id`
-    that it is, "" for an own one.
+    that it is, "" for an own one; `sheet` is the sheet that they are in.
     `rows` is how many are good, `invalid` how many are not; `stops` says that there is a problem of another kind than those
     of single rows, so that no row can be sent. `unedited` are (row number, id) of rows to merge that were invalid before, and
     that nobody has edited since.
@@ -50,6 +50,7 @@ class ValidationReport:
 
     columns: tuple[str, ...] = ()
     headings: tuple[tuple[str, str], ...] = ()
+    sheet: str = ""
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     dropped: int = 0
@@ -122,6 +123,7 @@ def validate_rows(
     found = ValidationReport(
         tuple(report_names(manifest.columns).values()),
         tuple(report_headings(manifest.columns, manifest.heading)),
+        manifest.sheet,
     )
     rework = Rework(redo) if redo is not None and redo.changes else None
     rows = Expander(

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 import support
+from openpyxl import Workbook
 
 from batch import read_report
 
@@ -106,3 +107,37 @@ def test_a_folder_of_an_earlier_version_keeps_its_own_columns(hosted, command, t
         assert ("--column aspect_ratio=" in why) == warned
     code, _, why = command("run", manifest, "--out", tmp_path / "new")
     assert (code, "shop.csv:2:Aspect - Ratio: 'wide' is not known" in why) == (2, True), why
+
+
+@pytest.mark.slow
+def test_an_id_of_another_column_leaves_decisions_that_nobody_edited_in_use(hosted, command, tmp_path):
+    lines = [support.rows(1)[0] | {"id": "", "SKU": "7", "Art": "chair"}]
+    manifest, out = support.write_csv(tmp_path / "shop.csv", lines), tmp_path / "out"
+    mapped = [{name: cell for name, cell in line.items() if name != "id"} for line in lines]
+    support.write_csv(manifest, mapped)
+    assert command("run", manifest, "--out", out, "--column", "id=SKU", "--yes")[0] == 0
+    code, _, told = command("run", manifest, "--out", out, "--column", "id=Art", "--yes")
+    assert (code, support.submits(hosted), "decisions" in told) == (0, 1, False), told
+    assert command("mark", out, "--accept", "chair", "--as", "anna")[0] == 0
+    assert "chair,accepted" in (out / "decisions.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_folder_goes_on_with_the_sheet_that_it_has_read(hosted, command, tmp_path):
+    """Also where another sheet has the columns by now, and where an earlier version read the first one."""
+    book, out = Workbook(), tmp_path / "out"
+    for title, prompt in (("One", "oak"), ("Two", "linen")):
+        sheet = book.create_sheet(title)
+        sheet.append(["id", "image_1", "image_2", "prompt"])
+        sheet.append(["a", support.PRODUCT, support.TEXTURE, prompt])
+    book.remove(book.worksheets[0])
+    path = tmp_path / "shop.xlsx"
+    book.save(path)
+    assert command("run", path, "--out", out)[0] == 2
+    assert command("run", path, "--out", out, "--sheet", "Two", "--yes")[0] == 0
+    code, _, told = command("run", path, "--out", out)
+    assert (code, support.submits(hosted)) == (0, 1)
+    assert "the sheet 'Two' is read, as before; others have the columns too." in told
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("DELETE FROM meta WHERE name IN ('headings', 'sheet')")
+    assert "the sheet 'One' is read, as before" in command("plan", path, "--out", out)[2]

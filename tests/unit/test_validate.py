@@ -1,5 +1,7 @@
 """However much there is to say about a manifest, what stops a run is not lost among it."""
 
+import time
+
 import pytest
 from support import rows, write_csv
 
@@ -65,3 +67,15 @@ def test_a_misspelt_column_hides_no_problem_of_a_row(tmp_path):
         (3, "seed"),
     ]
     assert found.stops
+
+
+@pytest.mark.slow
+def test_many_invalid_rows_take_time_by_their_number_alone(tmp_path):
+    def seconds(count):
+        lines = [line | {"seed": "soon"} for line in rows(count)]
+        begun = time.process_time()
+        assert validate(write_csv(tmp_path / "m.csv", lines), Reading()).invalid == count
+        return time.process_time() - begun
+
+    few = seconds(2_000)
+    assert seconds(16_000) < 24 * few  # it was 80 times

@@ -57,6 +57,7 @@ class StreamingManifest(ABC):
     has_globs = False
     tabular = True
     header_line: int | None = None
+    sheet = ""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """What workbooks of every format have in common: which sheet is read, where its table begins, which of its rows count.
 
-Rule 1: the sheet is the one that was named; else the only visible one that has the columns; else the only visible one.
+Rule 1: the sheet is the one that was named; else the only visible one that has the columns, or of several the one that the
+output folder has read before; else the only visible one, or the only one whose headings people use for what we need.
 Where several could be meant nothing is read, and the message lists them. Rule 2: the header is found below titles (see
 `table_top`); what is above it is not read. Rule 3: hidden rows are rows, with one warning that counts them, unless they are
 left out by name. Rule 4: row numbers are the sheet's, messages name the cell. Rule 5: merged cells are problems: only
@@ -26,7 +27,7 @@ from batch.manifest.naming import is_url
 from batch.manifest.problems import ProblemLog, did_you_mean
 from batch.manifest.readers.base import StreamingManifest, refuse
 from batch.manifest.readers.cells import as_cell, without_midnight
-from batch.manifest.readers.table_top import LOOKED_AT, KnownHeadings
+from batch.manifest.readers.table_top import FEWEST, LOOKED_AT, KnownHeadings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,6 +126,7 @@ class SheetManifest(StreamingManifest):
         self._entries: list[Row] = []
         with self._workbook() as sheets:
             top = self._chosen(sheets)
+            self.sheet = top.sheet.title
             self._take(top)
         self._check_merges(top.sheet.merged)
         self._letters = {name: column_letters(index) for index, name in self._names.items()}
@@ -169,8 +171,17 @@ class SheetManifest(StreamingManifest):
         if not able:
             most = max(len(top.known) for top in tops)
             able = [top for top in tops if len(top.known) == most]
+            likely = [self._known_at_top.guessable(top.headings) for top in able]
+            if max(likely) >= FEWEST and likely.count(max(likely)) == 1:  # its columns are proposed then
+                able = [able[likely.index(max(likely))]]
         if len(able) > 1:
-            self._refuse_choice(able, needed)
+            wanted = visible[0].title if self._known.exact else self._known.sheet
+            before = [top for top in able if top.sheet.title == wanted]
+            if not before:
+                self._refuse_choice(able, needed)
+            reason = f"the sheet {wanted!r} is read, as before; others have the columns too."
+            self._found.warning(None, None, reason, "If another is meant, name it: --sheet NAME.")
+            return before[0]
         return able[0]
 
     def _refuse_choice(self, tops: Sequence[SheetTop], needed: set[str]) -> NoReturn:

@@ -23,7 +23,9 @@ LOOKED_AT = 50
 """Rows with content among which the header is looked for."""
 
 _LONGEST_HEADING = 200
-_FEWEST = 2
+FEWEST = 2
+"""Headings that make a header."""
+
 _OUTCOMES = ("payload_key", "run_id")  # of texbatch's own reports
 
 
@@ -45,7 +47,11 @@ class KnownHeadings:
     def is_header(self, row: Collection[str]) -> bool:
         """Return whether a row has enough known headings to be a header."""
         known = self.known(row)
-        return len(known) >= _FEWEST or bool(known & self._mapped)
+        return len(known) >= FEWEST or bool(known & self._mapped)
+
+    def guessable(self, row: Collection[str]) -> int:
+        """Return how many of a row's texts are headings that shop systems and people use for what we need."""
+        return sum(map(is_guessable, row))
 
     def header_in(self, rows: Sequence[Collection[str]]) -> int:
         """Return the index of the header among the first rows of a table, each given by its texts that are not empty.
@@ -55,9 +61,9 @@ class KnownHeadings:
         best = max(range(len(rows)), key=lambda index: len(self.known(rows[index])))
         if self.is_header(rows[best]):
             return best
-        guessed = [sum(map(is_guessable, row)) for row in rows]
-        if max(guessed) >= _FEWEST:
+        guessed = list(map(self.guessable, rows))
+        if max(guessed) >= FEWEST:
             return guessed.index(max(guessed))
-        if len(rows[0]) >= _FEWEST or self.known(rows[0]):
+        if len(rows[0]) >= FEWEST or self.known(rows[0]):
             return 0
         return max(range(len(rows)), key=lambda index: (len(self.known(rows[index])), len(rows[index])))

@@ -8,12 +8,12 @@ CDN = "https://cdn.example/"
 @pytest.mark.parametrize(
     ("header", "line", "proposal"),
     [
-        pytest.param("Handle,Title,Image Src", f"chair,Chair,{CDN}1.jpg", 'Add: --column id=Handle --column image_1="Image Src" --image-2 "…" --prompt "…"', id="a shop's export"),
+        pytest.param("Handle,Title,Image Src", f"chair,Chair,{CDN}1.jpg", 'Add: --column id=Handle --column image_1="Image Src"', id="a shop's export"),
         pytest.param("Artikelnummer,Produktbild,Stoffbild,Anweisung", "A-1,a.jpg,b.jpg,In Leinen",
                      "Add: --column id=Artikelnummer --column image_1=Produktbild --column image_2=Stoffbild --column prompt=Anweisung", id="German"),
         pytest.param("prompt,swatch_image,base_image", "oak,b.png,a.png", "Add: --column image_1=base_image --column image_2=swatch_image", id="by their words"),
         pytest.param("prompt,Was,Stof", "oak,a.png,b.png", "Add: --column image_1=Was --column image_2=Stof", id="by their cells"),
-        pytest.param("prompt,Foto,Material", "oak,a.png,linen", 'Add: --column image_1=Foto --image-2 "…"', id="a word is no image"),
+        pytest.param("prompt,Foto,Material", "oak,a.png,linen", "Add: --column image_1=Foto", id="a word is no image"),
         pytest.param("image_2,Main image,Thumb image,prompt", f'b.png,"{CDN}1.jpg,{CDN}2.jpg",{CDN}3.jpg,oak', 'Add: --column image_1="Main image"', id="several links"),
     ],
 )  # fmt: skip

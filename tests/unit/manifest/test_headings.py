@@ -23,6 +23,7 @@ EARLIER = FolderHeadings({"ID": "", "Aspect - Ratio": "", "prompts": ""}, exact=
     [
         pytest.param("Prompt|IMAGE 1|image-2|Id", {}, {}, "prompt|image_1|image_2|id", id="spelling"),
         pytest.param("aspect\u00a0Ratio|lora2url|Base 64", {}, {}, "aspect_ratio|lora_2_url|base64", id="blanks"),
+        pytest.param("id\u200b|\u2060Prompt", {}, {}, "id|prompt", id="what is invisible"),
         pytest.param("Logo|Preis|Image 4", {}, {}, "Logo|Preis|Image 4", id="own columns"),
         pytest.param("Bild 1|SKU", {"image_1": "Bild 1", "id": "sku"}, {}, "image_1|id", id="mapping"),
         pytest.param("Quality|seed", {"quality": "", "seed": ""}, {}, "Quality|manifest_seed", id="no column"),

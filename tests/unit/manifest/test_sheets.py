@@ -96,12 +96,24 @@ def test_where_no_sheet_has_the_columns_the_likeliest_is_looked_at(read_book, bo
 def test_where_no_sheet_has_a_known_heading_all_are_listed(read_book, book):
     add(book, "Hinweise", ["Stand", "heute"])
     add(book, "Leer")
-    add(book, 'Ware "A"', ["SKU", "Bild 1", "Bild 2", "x" * 50, *"123456"])
+    add(book, 'Ware "A"', ["Nummer", "Teil 1", "Teil 2", "x" * 50, *"123456"])
     (error,) = read_book().errors
     assert error == (
         "pairs.xlsx: no sheet has the columns image_1, image_2, prompt: 'Hinweise' (row 1: Stand, heute), 'Leer' (empty), "
-        f"'Ware \"A\"' (row 1: SKU, Bild 1, Bild 2, {'x' * 40}…, 1, 2, 3, 4, …). "
+        f"'Ware \"A\"' (row 1: Nummer, Teil 1, Teil 2, {'x' * 40}…, 1, 2, 3, 4, …). "
         "Name the one that holds the rows: --sheet 'Ware \"A\"'"
+    )
+
+
+def test_the_sheet_with_likely_headings_is_the_one_whose_columns_are_proposed(read_book, book):
+    add(book, "Hinweise", ["Stand", "heute"])
+    add(book, "Ware", ["SKU", "Produktbild", "Stoffbild", "Text für die KI"], ["1", *ROW])
+    assert (
+        read_book()
+        .errors[-1]
+        .endswith(
+            'Add: --column id=SKU --column image_1=Produktbild --column image_2=Stoffbild --column prompt="Text für die KI"'
+        )
     )
 
 

@@ -86,7 +86,9 @@ CREATE TEMP TABLE staged_kept (               -- of the rows of `staged`, those 
     position   INTEGER PRIMARY KEY,
     error      TEXT    NOT NULL,
     given      TEXT    NOT NULL,
-    fixed      INTEGER NOT NULL               -- as in kept_invalid
+    fixed      INTEGER NOT NULL,              -- as in kept_invalid
+    cells      TEXT    NOT NULL,              -- as in staged_invalid …
+    texts      TEXT    NOT NULL               -- … where its id turns out to be another row's
 )
 """
 
@@ -105,7 +107,7 @@ _INSERT_INVALID = "INSERT INTO staged_invalid (position, number, id, derived, er
 
 _INSERT_KEPT = (
     "INSERT INTO staged_kept VALUES "
-    "(?1, ?2, ?3, EXISTS (SELECT 1 FROM kept_invalid WHERE id = ?4 AND given = ?3 AND fixed))"
+    "(?1, ?2, ?3, EXISTS (SELECT 1 FROM kept_invalid WHERE id = ?4 AND given = ?3 AND fixed), ?5, ?6)"
 )
 
 _WORK_OF_FIRST = "INSERT INTO jobs (payload_key, parameters) VALUES (?,?)"
@@ -175,7 +177,8 @@ class Stage:
 
     `merge` says that its rows are some of the manifest that was adopted last. `retry_failed` and `pay_again` say which
     known work will be sent once more: only a row that is not may miss its files. `same_template` says that --name is the
-    one that the folder's images have. With `group_by`, a
+    one that the folder's images have. `parted` counts, once they are filled in, the rows that were to stay as the folder has
+    them and are invalid, because another row has their id. With `group_by`, a
     column, the temporary table `grouped` gets what each row has there, by its position.
     """
 
@@ -213,6 +216,7 @@ class Stage:
                 connection, base, ignore_url_query=ignore_url_query, writable=writable, merge=merge
             )
             self._links = LinkRenewal(connection) if writable and not merge else None
+        self.parted = 0
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
         for table in (
@@ -253,6 +257,7 @@ class Stage:
                     execute(index["sql"])
             execute("CREATE INDEX temp.staged_id ON staged (id)")
             execute("CREATE INDEX temp.staged_folded ON staged (folded)")
+            rows -= self._part_twins()
             execute("CREATE INDEX temp.staged_invalid_id ON staged_invalid (id, position)")
             execute("CREATE INDEX temp.staged_invalid_number ON staged_invalid (number)")
             if self._long_ids:
@@ -287,7 +292,8 @@ class Stage:
 
     def _as_it_is(self, row: KeptRow, position: int) -> tuple[object, ...]:
         """Return a row of `staged` but for its position: what the ledger has. Note why the manifest's line cannot be used."""
-        self._connection.execute(_INSERT_KEPT, (position, row.reasons, _given(row), row.id))
+        texts = texts_json(row.cells), texts_json(row.texts)
+        self._connection.execute(_INSERT_KEPT, (position, row.reasons, _given(row), row.id, *texts))
         known = self._connection.execute(
             "SELECT r.*, j.payload_key FROM rows r JOIN jobs j USING (job) WHERE r.id=?", (row.id,)
         ).fetchone()
@@ -308,6 +314,27 @@ class Stage:
             None,
             known["manifest_seed"],
         )
+
+    def _part_twins(self) -> int:
+        """Let a kept row whose id another row has be invalid; return how many there are.
+
+        What the folder has is for the good row of that id, or for the first one where none is good.
+        """
+        execute = self._connection.execute
+        execute(
+            "CREATE TEMP TABLE parted AS SELECT k.position FROM staged_kept k JOIN staged s USING (position) WHERE EXISTS "
+            "(SELECT 1 FROM staged o WHERE o.id = s.id AND o.position <> s.position "
+            "AND (o.position < s.position OR o.position NOT IN (SELECT position FROM staged_kept)))"
+        )
+        self.parted = execute(
+            "INSERT INTO staged_invalid (position, number, id, derived, error, cells, texts, given) "
+            "SELECT position, s.number, s.id, 0, k.error, k.cells, k.texts, k.given "
+            "FROM staged_kept k JOIN staged s USING (position) WHERE position IN (SELECT position FROM parted)"
+        ).rowcount
+        for table in ("staged", "staged_kept"):
+            execute(f"DELETE FROM {table} WHERE position IN (SELECT position FROM parted)")
+        execute("DROP TABLE temp.parted")
+        return self.parted
 
     def _stage_invalid(self, row: InvalidRow, position: int) -> None:
         self._connection.execute(

@@ -142,6 +142,7 @@ def validate_rows(
     if links is not None:
         read = _with_links(read, links, manifest)
     found.rows = stage.fill((row for row in read if not chosen or row.id in chosen), fold_name)
+    found.invalid += stage.parted
     for problem in stage.problems(str(manifest.path)):
         found.add(under_heading(manifest, problem))
     for problem in stage.problems_of_invalid(str(manifest.path)) if found.invalid else ():

@@ -38,7 +38,7 @@ def test_the_same_command_again_is_quick_and_sends_nothing(api, manifest, out):
     assert support.summary(out)["seconds"] < 30
     assert api.stats(jobs=False)["calls"] == before  # and so there was nothing to wait for
     assert submits(api) == 20
-    assert "$0.60 saved by not sending again" in again.output
+    assert "Nothing to do: 20 of 20 saved already, $0.00 this run ($0.60 in all)." in again.output
 
 
 def test_python_m_batch_is_texbatch(api, manifest, out):

@@ -25,6 +25,9 @@ from batch.output.other_formats import OtherFormats
 from batch.output.previous import PreviousVersions
 from batch.server import LocalProcess
 
+SET_UP = opening._set_up
+"""As it is, before tests share what it makes."""
+
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -481,6 +484,7 @@ def test_a_ledger_killed_while_it_was_made_is_finished_by_the_next_run(api, pair
         raise Killed
 
     out.mkdir()
+    monkeypatch.setattr(opening, "_set_up", SET_UP)  # no copy of a ledger that was made before
     at = {"empty file": ("sqlite3.connect", die), "write-ahead log": ("batch.ledger.connection._script", die),
           "script": ("batch.ledger.ledger.Ledger.set_meta", die), "bound": ("batch.execution.runner._plan", die)}  # fmt: skip
     monkeypatch.setattr(*at[step])

@@ -228,6 +228,33 @@ def test_a_person_at_a_terminal_is_asked(api, pairs, tmp_path, out, answer, code
     assert (process.returncode, submits(api)) == (code, sent), told
 
 
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_an_invalid_row_with_the_id_of_a_good_one_stops_no_night(hosted, command, pairs, out, bad_first):
+    good, other = rows(2)
+    bad = good | {"image_1": "gone.png"}
+    manifest = pairs([bad, good, other] if bad_first else [good, bad, other])
+    for night in range(3):
+        code, _, told = command("run", manifest, "--out", out, "--invalid", "skip", "--yes")
+        assert (code, submits(hosted)) == (1, 2), (night, told)
+        assert sorted(order(out)) == [
+            ("row-0", "saved"), (f"row-0 (row {2 if bad_first else 3})", "failed"), ("row-1", "saved"),
+        ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_of_two_invalid_rows_of_a_saved_id_the_first_keeps_its_image(hosted, command, pairs, out):
+    manifest = pairs(2)
+    assert command("run", manifest, "--out", out, "--yes")[0] == 0
+    bad = rows(1)[0] | {"image_1": "gone.png"}
+    for _ in range(2):
+        code, _, told = command(
+            "run", pairs([bad, bad, rows(2)[1]]), "--out", out, "--invalid", "skip", "--yes"
+        )
+        assert (code, submits(hosted)) == (1, 2), told
+        assert sorted(order(out)) == [("row-0", "saved"), ("row-0 (row 3)", "failed"), ("row-1", "saved")]
+
+
 def test_a_folder_of_the_version_before_goes_on(api, pairs, out):
     """Its ledger has no table of invalid rows."""
     go(api, pairs(2), out)

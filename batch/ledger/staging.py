@@ -217,6 +217,7 @@ class Stage:
             )
             self._links = LinkRenewal(connection) if writable and not merge else None
         self.parted = 0
+        self._has_kept = False
         self._long_ids = self._collapsing = self._knows_inputs = False
         self._fold: Callable[[str], str] = str
         for table in (
@@ -257,7 +258,8 @@ class Stage:
                     execute(index["sql"])
             execute("CREATE INDEX temp.staged_id ON staged (id)")
             execute("CREATE INDEX temp.staged_folded ON staged (folded)")
-            rows -= self._part_twins()
+            if self._has_kept:
+                rows -= self._part_twins()
             execute("CREATE INDEX temp.staged_invalid_id ON staged_invalid (id, position)")
             execute("CREATE INDEX temp.staged_invalid_number ON staged_invalid (number)")
             if self._long_ids:
@@ -292,6 +294,7 @@ class Stage:
 
     def _as_it_is(self, row: KeptRow, position: int) -> tuple[object, ...]:
         """Return a row of `staged` but for its position: what the ledger has. Note why the manifest's line cannot be used."""
+        self._has_kept = True
         texts = texts_json(row.cells), texts_json(row.texts)
         self._connection.execute(_INSERT_KEPT, (position, row.reasons, _given(row), row.id, *texts))
         known = self._connection.execute(

@@ -93,7 +93,7 @@ def propose(
     """Return which columns may be meant, and the options to paste, for required parameters that have no column.
 
     `columns` are the headings of a manifest's columns by the names that its rows have, `entries` its rows. None where no
-    column is like any of them. What is still to be given is not among the options: pasted as it stands, a placeholder would be
+    column is like any of them. What is still to be given is not among the options: a placeholder that is pasted would be
     sent and paid for.
     """
     rows = [row.cells for row in islice(entries, SAMPLE) if isinstance(row, Row)]

@@ -227,16 +227,16 @@ def new_run(ledger: Ledger) -> None:
 def _ask(staged: StagedPlan, run: RunContext, hooks: RunHooks) -> tuple[Plan, bool]:
     """Show the plan and ask for each yes that it needs; return it, and whether the same work is paid for again.
 
-    Raises UsageError when rows changed, or the price is news, and nobody agrees to pay; ManifestError when rows are invalid and nobody agrees to go on without them.
+    Raises UsageError when rows changed, or the price is news, and nobody agrees to pay; ManifestError when rows are invalid
+    and nobody agrees to go on without them.
     """
     plan, settings = staged.plan, run.settings
     if run.ledger.loss is not None:  # what seems to be new may have been sent
         plan = replace(plan, new=0, unknown=plan.unknown + plan.new, to_send=0)  # it has no candidates then
     hooks.begun(str(run.ledger.run_id))
     hooks.planned(plan, tuple(staged.found.problems))
-    asks = (
-        plan.invalid and plan.rows and settings.invalid is None
-    )  # without any good row there is nothing to ask
+    # Without any good row there is nothing to ask.
+    asks = plan.invalid and plan.rows and settings.invalid is None
     if asks and not hooks.confirm_invalid(plan):
         raise ManifestError(staged.found.problems, dropped=staged.found.dropped)
     pays = run.service is not None and plan.to_send > 0

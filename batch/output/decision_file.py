@@ -323,8 +323,11 @@ def is_edited(ledger: Ledger, folder: OutputFolder) -> bool:
 
 def _has_header_alone(path: Path) -> bool:
     """Return whether a file has no line below the headings of a list of decisions: nobody can have edited one."""
-    with path.open("rb") as file:
-        header, *lines = file.read(_LONGEST_HEADER).splitlines() or [b""]
+    try:
+        with path.open("rb") as file:
+            header, *lines = file.read(_LONGEST_HEADER).splitlines() or [b""]
+    except OSError:  # what cannot be read is left as it is
+        return False
     return not any(map(bytes.strip, lines)) and all(name.encode() in header for name in COLUMNS[1:])
 
 

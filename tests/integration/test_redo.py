@@ -535,7 +535,7 @@ def test_a_renamed_row_has_not_gone_and_one_that_left_has(hosted, command, pairs
     code, _, told = command("run", pairs(lines[:2]), "--out", out)
     assert (code, submits(hosted)) == (0, 3)
     assert "known under another id before: 1 row, sofa (was row-1)." in told
-    assert "1 of the 3 rows of the manifest before are not in this one" in told
+    assert "1 of the 3 rows of the manifest before is not in this one" in told
 
 
 @pytest.mark.slow

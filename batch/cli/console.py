@@ -19,7 +19,7 @@ from batch.cli.log import info, problems, to_json
 from batch.core.errors import EXIT_CAP, EXIT_OK, EXIT_ROWS_LEFT, UsageError
 from batch.core.log_event import ERROR, INFO, WARNING, LogEvent
 from batch.core.units import MICRO, counted, format_usd, iso, named, named_row
-from batch.core.visible import visible
+from batch.core.visible import shortened, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -235,18 +235,17 @@ def _table(
     column: str, names: Sequence[str], lines: Sequence[tuple[str, Sequence[str], float]], others: int
 ) -> None:
     """Print the first groups of a column with their figures and US dollars, and how many more there are."""
-    shown = [(_cut(visible(value)) or "(empty)", figures, usd) for value, figures, usd in lines[:MOST_LISTED]]
-    title = _cut(visible(f"by {column}"))
+    shown = [
+        (shortened(visible(value), MOST_OF_VALUE) or "(empty)", figures, usd)
+        for value, figures, usd in lines[:MOST_LISTED]
+    ]
+    title = shortened(visible(f"by {column}"), MOST_OF_VALUE)
     width = max([len(title), *(len(value) + 2 for value, _, _ in shown)])
     click.echo(f"{title:<{width}}{''.join(f'{name:>9}' for name in names)}  {'cost':>11}")
     for value, figures, usd in shown:
         click.echo(f"  {value:<{width - 2}}{''.join(f'{figure:>9}' for figure in figures)}  ${usd:>10.2f}")
     if more := len(lines) - len(shown) + others:
         click.echo(f"  … and {more} more")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_OF_VALUE else f"{text[: MOST_OF_VALUE - 1]}…"
 
 
 def unknown(jobs: Sequence[UnknownJob]) -> None:

@@ -14,3 +14,8 @@ def visible(text: str) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text for a message: at most so many characters of it, and … where it has more."""
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from batch.core.errors import IssueError
 from batch.core.models import Issue
 from batch.core.parameters import BY_NAME, FORMAT_SPELLINGS, PARAMETERS, Parameter, Scalar
+from batch.core.visible import shortened
 from batch.manifest.problems import closest, did_you_mean
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def parse_value(name: str, text: str) -> Scalar | Issue:
 
 
 def _issue(parameter: Parameter, value: str) -> Issue:
-    shown = repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
+    shown = repr(shortened(value, _SHOWN))
     if parameter.choices:
         listed = ", ".join(parameter.choices)
         remedy = " ".join(filter(None, [did_you_mean(value, parameter.choices), f"Known are {listed}."]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from batch.core.models import Problem
 from batch.core.parameters import IMAGE_PARAMETERS, URL_PARAMETERS
 from batch.core.units import counted
+from batch.core.visible import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_LINKS = 200_000
 """Distinct links that are checked: more would not be polite, nor fit into a day."""
+
+_LONGEST_SHOWN = 160
 
 
 class LinkPlace(NamedTuple):
@@ -76,7 +79,4 @@ def _shown(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     whole = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-    return whole if len(whole) <= _SHOWN else whole[:_SHOWN] + "…"
-
-
-_SHOWN = 160
+    return shortened(whole, _LONGEST_SHOWN)

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from batch.core.errors import ManifestError
 from batch.core.models import Issue, Problem, Row
 from batch.core.parameters import BY_NAME, IMAGE_PARAMETERS, PARAMETERS
+from batch.core.visible import shortened
 from batch.manifest.columns import ID
 from batch.manifest.headings import header_problems
 from batch.manifest.naming import is_url
@@ -393,10 +394,7 @@ def _described(top: SheetTop) -> str:
     """Return a sheet's title with its headings, shortened."""
     if top.number is None:
         return f"{top.sheet.title!r} (empty)"
-    headings = [
-        text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
-        for text in top.headings[:_HEADINGS_SHOWN]
-    ]
+    headings = [shortened(text, _LONGEST_SHOWN) for text in top.headings[:_HEADINGS_SHOWN]]
     more = ", …" if len(top.headings) > _HEADINGS_SHOWN else ""
     return f"{top.sheet.title!r} (row {top.number}: {', '.join(headings) or 'no text'}{more})"
 
